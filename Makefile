@@ -1,0 +1,45 @@
+# make demo    a real training run on this machine, in under two minutes
+# make test    all tests        make lint   the linters        make bench   the measurements
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+# The user's side: the package with everything it can use.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "hpcest needs Python 3.10 or newer; name one: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $@
+
+# The developer's side: what pyproject.toml lists as dev.
+$(VENV)/dev: $(VENV)/installed
+	UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
+	@touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/iris/demo.py demo-workspace
+	@echo; echo 'The same by command line:'; echo '  . $(BIN)/activate; cd demo-workspace; hpcest submit ../examples/iris -f; hpcest runs'
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/dev
+	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache
