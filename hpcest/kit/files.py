@@ -1,0 +1,65 @@
+"""Files that others read while we write: beside and renamed, never half."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def _beside(path: Path) -> Path:
+    """A name in the same directory that nobody else has, short enough for any file system."""
+    return path.with_name(f".{uuid.uuid4().hex}.tmp")
+
+
+@contextlib.contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; renamed to ``path`` at the end, removed on an exception."""
+    beside = _beside(path)
+    try:
+        yield beside
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def write_text(path: Path, text: str, *, sync: bool = False) -> None:
+    """Write ``text`` to ``path`` atomically, and to the disk before returning where ``sync``."""
+    with written_beside(path) as beside, open(beside, "w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        if sync:
+            os.fsync(stream.fileno())
+
+
+def write_json(path: Path, value: Any, *, sync: bool = False) -> None:
+    """Write ``value`` as JSON to ``path`` atomically."""
+    write_text(path, json.dumps(value, indent=1) + "\n", sync=sync)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in ``path``; None where there is no file. Raises ValueError for a damaged one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def create_exclusively(path: Path, text: str) -> bool:
+    """Make ``path`` with ``text`` if it is not there yet; False if it is. Whole for every reader."""
+    beside = _beside(path)
+    beside.write_text(text, encoding="utf-8")
+    try:
+        os.link(beside, path)
+        return True
+    except FileExistsError:
+        # On NFS the answer may get lost and the call be repeated: the count of links tells who won.
+        return os.stat(beside).st_nlink == 2
+    finally:
+        beside.unlink()

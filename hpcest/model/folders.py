@@ -1,0 +1,79 @@
+"""Every path of a workspace and of a run, spelt once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class WorkspaceFolder:
+    """A workspace directory: ``root`` is the user's, everything of ours lies in ``root/.hpcest``."""
+
+    MARKER = ".hpcest"
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.home = self.root / self.MARKER
+        self.header = self.home / "workspace.json"
+        self.config = self.home / "config.yaml"
+        self.runs = self.home / "runs"
+        self.trash = self.home / "trash"
+        self.objects = self.home / "snapshots" / "objects"
+        self.manifests = self.home / "snapshots" / "manifests"
+        self.environments = self.home / "environments"
+        self.models = self.home / "models"
+        self.runtime = self.home / "runtime"
+        self.index = self.home / "history.db"
+        self.edits = self.home / "edits"
+
+    def run(self, run_id: str) -> RunFolder:
+        """The folder of a run, whether or not it exists."""
+        return RunFolder(self.runs / run_id)
+
+    def manifest(self, snapshot: str) -> Path:
+        """The list of a snapshot's files."""
+        return self.manifests / f"{snapshot}.json"
+
+    def object(self, digest: str) -> Path:
+        """A file's content, by its sha256."""
+        return self.objects / digest[:2] / digest[2:]
+
+    def __repr__(self) -> str:
+        return f"WorkspaceFolder({str(self.root)!r})"
+
+
+class RunFolder:
+    """A run's directory: the truth about the run."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.id = self.path.name
+        self.header = self.path / "run.json"
+        self.launch = self.path / "launch.json"
+        self.lock = self.path / "environment.lock"
+        self.events = self.path / "events"
+        self.state = self.path / "state"
+        self.outputs = self.path / "outputs"
+        self.logs = self.path / "logs"
+        self.user_logs = self.path / "user_logs"
+        self.system_logs = self.path / "system_logs"
+        self.artifacts = self.path / "artifacts"
+        self.work = self.path / "work"
+        self.controller_log = self.system_logs / "controller.log"
+        self.build_log = self.system_logs / "environment.log"
+        self.cancel = self.state / "cancel"
+
+    def claim(self, attempt: int) -> Path:
+        """Who runs the attempt: made exclusively by its controller, touched as its heartbeat."""
+        return self.state / f"claim.{attempt}.json"
+
+    def sentinel(self, attempt: int) -> Path:
+        """How the attempt ended, written by rename by its controller."""
+        return self.state / f"exit.{attempt}.json"
+
+    def rank_log(self, rank: int, attempt: int = 0, *, ranks: int = 1) -> Path:
+        """What a rank printed in an attempt; Azure ML's name where there is one rank."""
+        name = "std_log" if ranks == 1 else f"std_log_{rank}"
+        return self.user_logs / (f"{name}.txt" if attempt == 0 else f"{name}.attempt{attempt}.txt")
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"

@@ -1,0 +1,112 @@
+"""The run spec: the immutable description of a run that every front door compiles to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Command:
+    """What each rank runs: an entry ``script`` of the snapshot with ``arguments``, or a shell ``line``.
+
+    ``$NAME`` in an argument is replaced on the node, for each rank, where the rank has that variable.
+    """
+
+    script: str = ""
+    arguments: tuple[str, ...] = ()
+    line: str = ""
+
+    def __str__(self) -> str:
+        from shlex import join
+
+        return self.line or join((self.script, *self.arguments))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run needs. None leaves the choice to the compute target.
+
+    ``cpus`` is cores per process, ``gpus`` per node, ``memory`` megabytes per node, ``time`` seconds.
+    """
+
+    nodes: int = 1
+    procs_per_node: int = 1
+    cpus: int | None = None
+    gpus: int | None = None
+    memory: int | None = None
+    time: int | None = None
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How the ranks of a run find each other: ``kind`` is ``mpi``, ``pytorch`` or ``tensorflow``."""
+
+    kind: str = "mpi"
+    backend: str = ""
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """What a run's program needs around it, before it is resolved.
+
+    ``kind`` names an environment plugin, or ``auto``. ``interpreter`` is the Python to use or to build
+    with (a path, or a version such as ``3.11``). ``pip`` holds requirement lines in their order,
+    ``variables`` what is set for the program.
+    """
+
+    kind: str = "auto"
+    name: str = ""
+    interpreter: str = ""
+    pip: tuple[str, ...] = ()
+    conda: tuple[str, ...] = ()
+    image: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GitFacts:
+    """Where the source directory stood in git. ``patch`` is the snapshot object that holds the diff."""
+
+    commit: str = ""
+    branch: str = ""
+    remote: str = ""
+    dirty: bool = False
+    patch: str = ""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, described. ``snapshot`` is empty until the source directory has been frozen.
+
+    ``options`` are the backend's own (sbatch options, say); ``environment`` is what was asked for, its
+    lock is kept beside the spec.
+    """
+
+    experiment: str
+    command: Command
+    compute: str = "local"
+    framework: str = "script"
+    display_name: str = ""
+    description: str = ""
+    source: str = ""
+    snapshot: str = ""
+    git: GitFacts | None = None
+    environment: EnvironmentSpec = field(default_factory=EnvironmentSpec)
+    environment_variables: dict[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    distribution: Distribution | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    parent: str = ""
+    resume_from: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def ranks(self) -> int:
+        """How many processes the run has on all nodes together."""
+        return self.resources.nodes * self.resources.procs_per_node
