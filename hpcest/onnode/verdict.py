@@ -1,0 +1,80 @@
+"""How an attempt ended: the exit sentinel, and the sentence that goes with it."""
+
+import json
+import os
+import signal
+import time
+
+from hpcest.onnode.record import put_json
+
+_ROOM = 4096
+
+
+def signal_name(number):
+    """``SIGTERM`` for 15, and so on."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number
+
+
+def judge(outcome):
+    """(status, reason, message) of an outcome: ``why`` it was ended, the first rank's code and signal."""
+    why = outcome.get("why")
+    if why == "cancel":
+        return "Canceled", "", "canceled on request"
+    if why == "timeout":
+        return "Failed", "TimedOut", "ended after its time limit of %s s; ask for more time" % outcome.get("limit")
+    if why == "lost":
+        return "Failed", "Lost", "the controller was killed, and the program ended with it; 'hpcest rerun' starts it again"
+    if why == "launch":
+        return "Failed", "LaunchFailed", outcome.get("message") or "the program could not be started"
+    return _judge_program(outcome)
+
+
+def _judge_program(outcome):
+    """Of a program that ended by itself."""
+    code, number = outcome.get("rc"), outcome.get("signal")
+    many = outcome.get("ranks", 1) > 1 and outcome.get("rank") is not None
+    who = "rank %d " % outcome["rank"] if many else "the program "
+    if code == 0:
+        return "Completed", "", ""
+    if number == signal.SIGKILL:
+        return "Failed", "Signaled", who + "was killed (SIGKILL); on a busy machine the kernel does that when memory runs out"
+    if number:
+        return "Failed", "Signaled", who + "was ended by %s" % signal_name(number)
+    if code in (126, 127):
+        return "Failed", "UserError", who + "exited with code %d: a command was not found or may not be executed" % code
+    return "Failed", "UserError", who + "exited with code %d" % code
+
+
+class Sentinel:
+    """The file that says how an attempt ended, whole or absent.
+
+    Its room on the disk is taken when the attempt starts, so that a full disk can't hide the end.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self._beside = path + ".tmp"
+        try:
+            with open(self._beside, "wb") as stream:
+                stream.write(b" " * _ROOM)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError:
+            pass  # then the plain way is tried at the end
+
+    def write(self, outcome):
+        """Publish ``outcome``. Raises OSError only if the disk refuses in every way."""
+        outcome = dict(outcome, t=time.time())
+        data = json.dumps(outcome).encode()
+        try:
+            with open(self._beside, "r+b") as stream:
+                stream.write(data)
+                stream.truncate()
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(self._beside, self.path)
+        except OSError:
+            put_json(self.path, outcome)
