@@ -1,0 +1,1 @@
+"""How programs are started, and how their ranks find each other: one file per framework."""
