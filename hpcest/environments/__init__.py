@@ -1,0 +1,1 @@
+"""What runs run in: the kinds of environment that come with hpcest, one module each."""
