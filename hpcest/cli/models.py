@@ -1,0 +1,102 @@
+"""``hpcest models``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpcest.cli import output
+from hpcest.cli.common import json_option, pairs_of, run_argument, the_context, the_run
+
+if TYPE_CHECKING:
+    from hpcest.sdk.model import Model
+    from hpcest.sdk.workspace import Workspace
+
+
+@click.group(short_help="List, register, show or download models.")
+def models() -> None:
+    """List, register, show or download models. MODEL is a name, or NAME:VERSION."""
+
+
+def _workspace() -> Workspace:
+    from hpcest.sdk.workspace import Workspace
+
+    return Workspace(the_context().workspace)
+
+
+def _model(reference: str) -> Model:
+    from hpcest.sdk.model import Model
+
+    name, _, version = reference.rpartition(":")
+    if name and version.isdigit():
+        return Model(_workspace(), name, int(version))
+    return Model(_workspace(), reference)
+
+
+@models.command("list")
+@click.option("--name", metavar="NAME", help="Only versions of this model.")
+@json_option
+def list_(name: str | None, as_json: bool) -> None:
+    """List the registered models, newest version first."""
+    from hpcest.sdk.model import Model
+
+    found = Model.list(_workspace(), name)
+    if as_json:
+        output.print_json([model.serialize() for model in found])
+        return
+    rows = [
+        (model.name, model.version, output.age(model.created_time), model.run_id, model.framework, _tags(model), model.description)
+        for model in found
+    ]
+    output.table(("name", "version", "registered", "run", "framework", "tags", "description"), rows, empty="no models are registered")
+
+
+def _tags(model: Model) -> str:
+    return " ".join(f"{key}={value}" for key, value in model.tags.items())
+
+
+@models.command()
+@run_argument
+@click.argument("name")
+@click.argument("path", metavar="[PATH]", default="outputs")
+@click.option("--tag", "tags", metavar="K=V", multiple=True, help="A tag of the model.")
+@click.option("--description", default="", help="What it is.")
+@click.option("--framework", default="", help="What it was made with, such as scikit-learn.")
+@json_option
+def register(run: str, name: str, path: str, tags: tuple[str, ...], description: str, framework: str, as_json: bool) -> None:
+    """Register the file or folder PATH of RUN (default: outputs) as the next version of the model NAME."""
+    from hpcest.sdk.run import Run
+
+    context = the_context()
+    found = Run.get(_workspace(), the_run(context, run).id)
+    model = found.register_model(name, path, tags=pairs_of(tags, "--tag"), description=description, model_framework=framework or None)
+    if as_json:
+        output.print_json(model.serialize())
+    else:
+        output.write(model.id + "\n")
+
+
+@models.command()
+@click.argument("model")
+@json_option
+def show(model: str, as_json: bool) -> None:
+    """Show a model."""
+    found = _model(model).serialize()
+    if as_json:
+        output.print_json(found)
+        return
+    found["created"] = output.moment(found["created"])
+    for name in ("tags", "properties"):
+        found[name] = [f"{key}={value}" for key, value in found[name].items()]
+    output.pairs({key: value for key, value in found.items() if key != "id"})
+
+
+@models.command()
+@click.argument("model")
+@click.argument("dest", metavar="[DEST]", default=".", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def download(model: str, dest: Path, overwrite: bool) -> None:
+    """Copy a model's file or folder into the directory DEST (default: here); its path is printed."""
+    output.write(_model(model).download(dest, exist_ok=overwrite) + "\n")

@@ -1,0 +1,131 @@
+"""``hpcest show`` and ``hpcest explain``"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpcest.cli import output
+from hpcest.cli.common import json_option, run_argument, the_context, the_run
+from hpcest.onnode.record import get_json
+
+if TYPE_CHECKING:
+    from hpcest.lifecycle.context import Context
+    from hpcest.lifecycle.watch import Seen
+
+
+@click.command(short_help="Show all that is known of a run.")
+@run_argument
+@json_option
+def show(run: str, as_json: bool) -> None:
+    """Show all that is known of RUN: an id, a unique prefix of one, @latest, or @2 for the second latest."""
+    from hpcest.lifecycle.collect import collect
+    from hpcest.lifecycle.watch import look_at
+
+    context = the_context()
+    seen = look_at(context, the_run(context, run))
+    collect(context, seen)
+    known = facts(context, seen)
+    if as_json:
+        output.print_json(known)
+        return
+    output.pairs(_readable(known))
+
+
+def facts(context: Context, seen: Seen) -> dict[str, Any]:
+    """All that is known of a run, as ``--json`` prints it; times are seconds since the epoch."""
+    from hpcest.sdk.model import Model
+    from hpcest.sdk.run import Run
+    from hpcest.sdk.workspace import Workspace
+
+    header = get_json(str(seen.folder.header)) or {}
+    run = Run(str(seen.folder.path))
+    lock = get_json(str(seen.folder.lock)) or {}
+    models = Model.list(Workspace(context.workspace), run_id=seen.folder.id)
+    return {
+        "id": seen.folder.id,
+        "status": str(seen.status),
+        "reason": str(seen.reason),
+        "message": seen.message,
+        "attempt": seen.state.attempt,
+        "exit_code": seen.state.exit_code,
+        "created": header.get("created"),
+        "queued": seen.state.queued,
+        "started": seen.state.started,
+        "ended": seen.state.ended,
+        "user": header.get("user"),
+        "host": header.get("host"),
+        "folder": str(seen.folder.path),
+        "spec": header.get("spec") or {},
+        "environment": {key: lock.get(key) for key in ("kind", "key", "facts")} if lock else {},
+        "job": seen.state.job or {},
+        "facts": dict(seen.facts),
+        "usage": seen.state.usage,
+        "display_name": run.display_name,
+        "description": run.description,
+        "tags": run.get_tags(),
+        "properties": run.get_properties(),
+        "metrics": run.get_metrics(),
+        "artifacts": run.get_file_names(),
+        "children": seen.state.children,
+        "models": [model.id for model in models],
+    }
+
+
+def _readable(known: dict[str, Any]) -> dict[str, Any]:
+    spec, usage = known["spec"], known["usage"]
+    command = spec.get("command") or {}
+    git = spec.get("git") or {}
+    shown = known["artifacts"][:20]
+    return {
+        "run": known["id"] + (f" ({known['display_name']})" if known["display_name"] else ""),
+        "status": known["status"] + (f" ({known['reason']})" if known["reason"] else ""),
+        "why": known["message"],
+        "experiment": spec.get("experiment"),
+        "description": known["description"],
+        "command": command.get("line") or " ".join([command.get("script", ""), *command.get("arguments", ())]).strip(),
+        "compute": spec.get("compute", "local"),
+        "environment": f"{known['environment']['kind']} {known['environment']['key'][:12]}" if known["environment"] else "",
+        "snapshot": spec.get("snapshot", "")[:12],
+        "git": f"{git.get('branch', '')} {git.get('commit', '')[:12]}{' with changes' if git.get('dirty') else ''}".strip(),
+        "created": f"{output.moment(known['created'])} by {known['user']} on {known['host']}" if known["created"] else "",
+        "started": output.moment(known["started"]),
+        "ended": output.moment(known["ended"]),
+        "exit code": known["exit_code"],
+        "used": ", ".join(_usage(usage)),
+        "tags": [f"{key}={value}" for key, value in known["tags"].items()],
+        "properties": [f"{key}={value}" for key, value in known["properties"].items()],
+        "metrics": [f"{name} = {output.number(value)}" for name, value in known["metrics"].items()],
+        "artifacts": shown + ([f"and {len(known['artifacts']) - 20} more"] if len(known["artifacts"]) > 20 else []),
+        "models": known["models"],
+        "parent": spec.get("parent"),
+        "children": known["children"],
+        "folder": known["folder"],
+    }
+
+
+def _usage(usage: dict[str, Any]) -> list[str]:
+    words = {"elapsed_s": "{} s", "cpu_s": "{} s of CPU", "peak_memory_mb": "{} MB at most in one process"}
+    return [text.format(usage[name]) for name, text in words.items() if name in usage]
+
+
+@click.command(short_help="Say why a run waits or failed, and what to do.")
+@run_argument
+@json_option
+def explain(run: str, as_json: bool) -> None:
+    """Say in a sentence why RUN waits, runs or failed, and what to do next."""
+    from hpcest.lifecycle.explain import explain as why
+    from hpcest.lifecycle.watch import look_at
+
+    context = the_context()
+    seen = look_at(context, the_run(context, run))
+    explained = why(seen)
+    if as_json:
+        output.print_json({"id": seen.folder.id, "status": str(seen.status), "reason": str(seen.reason), **explained})
+        return
+    output.write(f"{seen.folder.id} is {seen.status}: {explained['why']}\n")
+    if explained["next"]:
+        output.write(f"next: {explained['next']}\n")
+    if explained["log"]:
+        output.write("the log ends with:\n" + "".join(f"    {line}\n" for line in explained["log"]))

@@ -1,0 +1,94 @@
+"""Keywords of Azure ML's SDK that make no sense off Azure: accepted, with one warning that names them all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
+
+from hpcest.errors import SpecError
+
+_DIRECTORY = "a workspace is a directory"
+_PERMISSIONS = "files' permissions are the only authentication"
+
+#: Keywords of Azure ML's estimators → what to do instead.
+ESTIMATOR = {
+    "vm_size": "choose a compute target, or ask for cpus, gpus and memory",
+    "vm_priority": "choose a compute target whose queue has the priority you want",
+    "source_directory_data_store": "the source directory is read where it is",
+    "image_registry_details": "log in to the registry before you submit",
+    "use_docker": "choose an environment by its kind",
+    "shm_size": "a program here uses the machine's own /dev/shm",
+}
+
+#: Keywords of ``Workspace.create``, ``get`` and ``from_config`` → what to do instead.
+WORKSPACE = {
+    **dict.fromkeys(
+        ("subscription_id", "resource_group", "location", "create_resource_group", "sku", "cloud", "id", "storage_account", "key_vault",
+         "app_insights", "container_registry", "adb_workspace", "cmk_keyvault", "resource_cmk_uri", "hbi_workspace",
+         "primary_user_assigned_identity", "default_cpu_compute_target", "default_gpu_compute_target", "private_endpoint_config",
+         "private_endpoint_auto_approval", "v1_legacy_mode"),
+        _DIRECTORY,
+    ),
+    "auth": _PERMISSIONS,
+    "friendly_name": "call the workspace by name=",
+    "show_output": "nothing is provisioned",
+    "tags": "tag runs instead",
+}  # fmt: skip
+
+#: Keywords of ``Run.register_model`` and ``Model.register`` → what to do instead.
+MODEL = {
+    **dict.fromkeys(("datasets", "sample_input_dataset", "sample_output_dataset"), "name the data in a tag or a property"),
+    **dict.fromkeys(("resource_configuration", "child_paths"), "hpcest does not deploy models"),
+}
+
+
+class EstimatorKeywords(TypedDict, total=False):
+    """What an estimator takes for Azure ML's sake: keywords without effect, and older spellings of others."""
+
+    vm_size: Any
+    vm_priority: Any
+    source_directory_data_store: Any
+    image_registry_details: Any
+    use_docker: Any
+    shm_size: Any
+    conda_dependencies_file_path: Any
+    pip_requirements_file_path: Any
+    custom_docker_base_image: Any
+
+
+class OffAzureWarning(UserWarning):
+    """Keywords were accepted for Azure ML's sake, and have no effect here."""
+
+
+def warn_ignored(where: str, given: Mapping[str, Any], known: Mapping[str, str]) -> None:
+    """Warn once of all keywords in ``given`` that have no effect off Azure. Raises SpecError for one that is not ``known``.
+
+    A keyword that is None counts as not given. The warning points at the caller's caller.
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, value in given.items():
+        if name not in known:
+            raise unknown_keyword(where, name, known)
+        if value is not None:
+            reasons.setdefault(known[name], []).append(name)
+    if reasons:
+        told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+        warnings.warn(f"{where}: no effect here: {told}", OffAzureWarning, stacklevel=3)
+
+
+def unknown_keyword(where: str, name: str, known: Iterable[str]) -> SpecError:
+    """The error for a keyword that nobody knows, with the nearest one."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1)
+    return SpecError(f"{where} has no keyword {name!r}", hint=f"did you mean {near[0]!r}?" if near else f"see help({where})")
+
+
+def misplaced(where: str, first: str, words: Iterable[Any]) -> SpecError:
+    """The error for arguments without a keyword after the ``first`` one, the only one that may do without."""
+    words = list(words)
+    shown = ", ".join(repr(word) for word in words[:3]) + (", …" if len(words) > 3 else "")
+    scripts = [word for word in words if isinstance(word, str) and word.endswith((".py", ".sh", ".R", ".jl"))]
+    example = f"entry_script={scripts[0]!r}" if scripts else "compute_target='local'"
+    return SpecError(f"{where} takes only {first} without a keyword, not {shown} as well", hint=f"name the others, such as {example}")

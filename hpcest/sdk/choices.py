@@ -1,0 +1,105 @@
+"""From what is named on a command line to a run spec: a script, a job file or a folder, and options on top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpcest.errors import SpecError, UsageError
+from hpcest.kit.units import parse_memory, parse_time
+from hpcest.model.codec import decode, encode
+from hpcest.model.spec import Command, Distribution, EnvironmentSpec, RunSpec
+from hpcest.sdk.jobfile import FILE_NAME, load_job
+from hpcest.sdk.requirements import read_conda_file, read_requirements
+
+
+def spec_of(what: Path, default_compute: str, source: Path | None = None) -> RunSpec:
+    """The run spec of a script, a job file, or a folder with ``hpcest.yaml``. Raises UsageError, ConfigError."""
+    if what.is_dir():
+        if not (what / FILE_NAME).exists():
+            raise UsageError(f"the folder {what} has no {FILE_NAME}", hint=f"name a script: hpcest submit {what / 'train.py'}")
+        what = what / FILE_NAME
+    if not what.is_file():
+        raise UsageError(f"there is no file or folder {str(what)!r} to submit")
+    if what.suffix in (".yaml", ".yml"):
+        spec = load_job(what, default_compute=default_compute)
+        return replace(spec, source=str(source.absolute())) if source else spec
+    folder = source_of_script(what, source)
+    script = what.absolute().relative_to(folder.absolute())
+    return RunSpec(folder.absolute().name, Command(script=str(script)), default_compute, source=str(folder.absolute()))
+
+
+def source_of_script(script: Path, source: Path | None) -> Path:
+    """What is frozen with a script: ``source``, else the current directory if the script is below it, else its own folder."""
+    if source is not None:
+        if not script.absolute().is_relative_to(source.absolute()):
+            raise UsageError(f"the script {script} is not in the source directory {source}")
+        return source
+    here = Path.cwd()
+    below = script.absolute().is_relative_to(here) and here != Path.home() and here != Path("/")
+    return here if below else script.absolute().parent
+
+
+def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str, Any]) -> RunSpec:
+    """``spec`` with the command line's arguments and options on top of it. Raises SpecError."""
+    if arguments:
+        if spec.command.line:
+            raise SpecError("arguments after -- go with a script; this job has a command line", hint="use inputs: and --input NAME=VALUE")
+        spec = replace(spec, command=replace(spec.command, arguments=(*spec.command.arguments, *arguments)))
+    plain = {"compute": "compute", "experiment": "experiment", "name": "display_name", "framework": "framework"}
+    changes: dict[str, Any] = {field: options[name] for name, field in plain.items() if options.get(name)}
+    for name, field in {"inputs": "inputs", "variables": "environment_variables", "tags": "tags"}.items():
+        if options.get(name):
+            changes[field] = {**getattr(spec, field), **options[name]}
+    if options.get("distribution"):
+        kind = options["distribution"]
+        changes["distribution"] = None if kind == "none" else Distribution(kind)
+    spec = replace(spec, **changes, resources=_resources(spec, options), environment=_environment(spec.environment, options))
+    return with_settings(spec, options.get("settings") or {})
+
+
+def _resources(spec: RunSpec, options: Mapping[str, Any]) -> Any:
+    names = {"nodes": "nodes", "procs_per_node": "procs_per_node", "cpus": "cpus", "gpus": "gpus"}
+    changes = {field: options[name] for name, field in names.items() if options.get(name) is not None}
+    if options.get("mem"):
+        changes["memory"] = parse_memory(options["mem"])
+    if options.get("time"):
+        changes["time"] = parse_time(options["time"], bare="min")
+    return replace(spec.resources, **changes)
+
+
+def _environment(asked: EnvironmentSpec, options: Mapping[str, Any]) -> EnvironmentSpec:
+    pip, conda = [*asked.pip, *(options.get("pip") or ())], [*asked.conda, *(options.get("conda") or ())]
+    changes: dict[str, Any] = {"image": options["image"]} if options.get("image") else {}
+    name = options.get("env")
+    if name and Path(name).is_file():
+        if Path(name).suffix in (".yaml", ".yml"):
+            from_conda, from_pip = read_conda_file(Path(name))
+            conda, pip = conda + from_conda, pip + from_pip
+        else:
+            pip += read_requirements(Path(name))
+    elif name and ("/" in name or name.endswith((".txt", ".yaml", ".yml"))):
+        raise SpecError(f"there is no environment file {name!r}")
+    elif name:
+        changes["kind"] = name
+    return replace(asked, pip=tuple(pip), conda=tuple(conda), **changes)
+
+
+def with_settings(spec: RunSpec, settings: Mapping[str, str]) -> RunSpec:
+    """``spec`` with single fields replaced: dotted path → value as YAML. Raises SpecError, UnknownNameError."""
+    if not settings:
+        return spec
+    from hpcest.kit.yamlfile import parse
+
+    data = encode(spec)
+    for key, text in settings.items():
+        *above, last = key.split(".")
+        place = data
+        for name in above:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise SpecError(f"--set {key}: {name!r} has no fields")
+        place[last] = parse(text, Path(f"--set {key}")).value
+    return decode(RunSpec, data)

@@ -1,0 +1,308 @@
+"""The estimator: a training script, what it needs and where it runs, in one object."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from hpcest.errors import SpecError
+from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
+from hpcest.sdk import azure
+from hpcest.sdk.environment import lines
+from hpcest.sdk.inputs import input_text
+from hpcest.sdk.requirements import read_conda_file, read_requirements
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from hpcest.sdk.compute import ComputeTarget
+    from hpcest.sdk.dependencies import Dependencies
+    from hpcest.sdk.environment import Environment
+    from hpcest.sdk.run import Run
+    from hpcest.sdk.workspace import Workspace
+
+#: Older spellings of keywords.
+RENAMED = {
+    "conda_dependencies_file_path": "conda_dependencies_file",
+    "pip_requirements_file_path": "pip_requirements_file",
+    "custom_docker_base_image": "custom_docker_image",
+}
+
+
+class Estimator:
+    """Describes a run of a training script; submit it with ``Experiment.submit``.
+
+    Every keyword is also an attribute that may be changed until the estimator is submitted, its lists and
+    dicts too (they are the estimator's own); the run keeps what it was then. Keywords of Azure ML's estimators
+    that make no sense here (vm_size, use_docker, …) are accepted with a warning, unknown ones are refused with
+    the nearest.
+    """
+
+    #: The folder that is frozen as the run's snapshot; default the current one.
+    source_directory: str | Path
+    #: The name of a compute target, or a ComputeTarget; default the configured one.
+    compute_target: str | ComputeTarget | None
+    #: The script to run, relative to the source directory.
+    entry_script: str | Path | None
+    #: Its arguments: a dict (an empty text as value means a bare flag), or a list.
+    script_params: Any
+    #: A shell command to run instead of an entry script.
+    command: str | None
+    #: How many nodes, and how many processes on each.
+    node_count: int
+    process_count_per_node: int
+    #: How the processes find each other: a Distribution; or in the older form 'mpi', 'ps', 'nccl', 'gloo'.
+    distributed_training: Any
+    distributed_backend: str | None
+    #: Ask for one GPU per process, unless ``gpus`` says how many per node.
+    use_gpu: bool
+    #: Cores per process, GPUs per node, and memory per node such as '16G'.
+    cpus: int | None
+    gpus: int | None
+    memory: str | int | None
+    #: Requirement lines, and a file of them (relative to the source directory, or to the current one).
+    pip_packages: list[str]
+    pip_requirements_file: str | Path | None
+    #: Conda package specifications, and a conda YAML.
+    conda_packages: list[str]
+    conda_dependencies_file: str | Path | None
+    #: An image to run in.
+    custom_docker_image: str | None
+    #: Run in the Python that is there, and install nothing.
+    user_managed: bool
+    #: An Environment, instead of packages, files and an image.
+    environment_definition: Environment | None
+    #: Variables that are set for the program.
+    environment_variables: dict[str, Any]
+    #: Named inputs: name → path. A path that exists here reaches the program as an absolute one.
+    inputs: dict[str, Any]
+    #: A run (or its id) whose outputs the program finds below $HPCEST_RESUME_FROM.
+    resume_from: Run | str | None
+    #: The time limit.
+    max_run_duration_seconds: int | None
+    #: Options of the compute target's backend for this run.
+    backend_options: dict[str, Any]
+
+    framework: ClassVar[str] = "script"
+
+    def __init__(
+        self,
+        source_directory: str | Path = ".",
+        *misplaced: NoReturn,
+        compute_target: str | ComputeTarget | None = None,
+        entry_script: str | Path | None = None,
+        script_params: Mapping[str, Any] | Sequence[Any] | None = None,
+        command: str | None = None,
+        node_count: int = 1,
+        process_count_per_node: int = 1,
+        distributed_training: Any = None,
+        distributed_backend: str | None = None,
+        use_gpu: bool = False,
+        cpus: int | None = None,
+        gpus: int | None = None,
+        memory: str | int | None = None,
+        pip_packages: Sequence[str] | None = None,
+        pip_requirements_file: str | Path | None = None,
+        conda_packages: Sequence[str] | None = None,
+        conda_dependencies_file: str | Path | None = None,
+        custom_docker_image: str | None = None,
+        user_managed: bool = False,
+        environment_definition: Environment | None = None,
+        environment_variables: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        resume_from: Run | str | None = None,
+        max_run_duration_seconds: int | None = None,
+        backend_options: Mapping[str, Any] | None = None,
+        **off_azure: Unpack[azure.EstimatorKeywords],
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "misplaced", "off_azure", "__class__")}
+        kind = type(self).__name__
+        if misplaced:
+            raise azure.misplaced(kind, "source_directory", misplaced)
+        others: dict[str, Any] = dict(off_azure)
+        for name in others:
+            if name not in azure.ESTIMATOR and name not in RENAMED:
+                raise azure.unknown_keyword(kind, name, [*given, *azure.ESTIMATOR, *RENAMED])
+        for old, new in RENAMED.items():
+            value = others.pop(old, None)
+            if value is not None and given[new] is not None:
+                raise SpecError(f"{kind}: {old} and {new} mean the same", hint=f"give {new} alone")
+            given[new] = given[new] if value is None else value
+        azure.warn_ignored(kind, others, azure.ESTIMATOR)
+        self.__dict__.update({name: _own(name, value) for name, value in given.items()})
+        if not os.path.isdir(source_directory):
+            raise SpecError(f"source_directory {str(source_directory)!r} is not a directory", hint="give the folder that holds the script")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A misspelt attribute would silently change nothing: refuse it."""
+        if name not in self.__dict__ and not name.startswith("_"):
+            raise azure.unknown_keyword(type(self).__name__, name, self.__dict__)
+        self.__dict__[name] = value
+
+    @property
+    def conda_dependencies(self) -> Dependencies:
+        """The packages in the form that Azure ML's SDK has: ``add_pip_package``, ``add_conda_package``, …"""
+        from hpcest.sdk.dependencies import Dependencies
+
+        for name in ("pip_packages", "conda_packages"):
+            self.__dict__[name] = list(lines(name, getattr(self, name)))
+        return Dependencies(self.pip_packages, self.conda_packages)
+
+    def to_spec(self, experiment: str, workspace: Workspace) -> RunSpec:
+        """The run spec that this estimator describes now; changing it later does not change the spec. Raises SpecError."""
+        return RunSpec(
+            experiment=experiment,
+            command=self._command(),
+            compute=self._compute() or workspace.context.config.default_compute,
+            framework=self.framework,
+            source=os.path.abspath(self.source_directory),
+            environment=self._environment(),
+            environment_variables=_texts("environment_variables", self.environment_variables),
+            resources=self._resources(),
+            distribution=self._distribution(),
+            inputs={name: input_text(value, Path.cwd()) for name, value in _mapping("inputs", self.inputs).items()},
+            resume_from=self._resumed(workspace),
+            options=_plain("backend_options", _mapping("backend_options", self.backend_options)),
+        )
+
+    def _compute(self) -> str:
+        target = self.compute_target
+        name = target if isinstance(target, str) else getattr(target, "name", None)
+        if target is not None and not isinstance(name, str):
+            raise SpecError(f"compute_target must be the name of a compute target, not {target!r}", hint="see: hpcest compute list")
+        return name or ""
+
+    def _command(self) -> Command:
+        if (self.entry_script is None) == (self.command is None):
+            raise SpecError("an estimator needs either entry_script or command", hint="for example entry_script='train.py'")
+        if self.command is None:
+            return Command(script=str(self.entry_script), arguments=arguments(self.script_params))
+        if self.script_params:
+            raise SpecError("script_params go with an entry_script; a command takes none", hint="write them into the command")
+        return Command(line=str(self.command))
+
+    def _resources(self) -> Resources:
+        from hpcest.kit.units import parse_memory
+
+        amounts = {"node_count": 1, "process_count_per_node": 1, "cpus": 1, "gpus": 0, "max_run_duration_seconds": 1}
+        nodes, processes, cpus, gpus, seconds = (_whole(name, getattr(self, name), least) for name, least in amounts.items())
+        nodes, processes = nodes or 1, processes or 1
+        if gpus is None and self.use_gpu:
+            gpus = processes
+        memory = parse_memory(self.memory) if self.memory is not None else None
+        return Resources(nodes, processes, cpus, gpus, memory, seconds)
+
+    def _distribution(self) -> Distribution | None:
+        if self.distributed_training is not None:
+            found = getattr(self.distributed_training, "distribution", self.distributed_training)
+            if not isinstance(found, Distribution):
+                raise SpecError(f"distributed_training={self.distributed_training!r} is not a distribution")
+            return found
+        kinds = {"mpi": ("mpi", ""), "ps": ("tensorflow", "ps"), "nccl": ("pytorch", "nccl"), "gloo": ("pytorch", "gloo")}
+        if self.distributed_backend is None:
+            return None
+        if self.distributed_backend not in kinds:
+            raise SpecError(f"distributed_backend {self.distributed_backend!r} is not known", hint="known: " + ", ".join(kinds))
+        return Distribution(*kinds[self.distributed_backend])
+
+    def _environment(self) -> EnvironmentSpec:
+        defined, described = self.environment_definition, [name for name in _DESCRIBING if self.__dict__[name]]
+        if defined is not None:
+            if not hasattr(defined, "to_spec"):
+                raise SpecError(
+                    f"environment_definition must be an Environment, not {defined!r}", hint="make one: hpcest.Environment('name')"
+                )
+            if described:
+                raise SpecError(
+                    f"environment_definition and {described[0]} exclude each other", hint=f"move {described[0]} into the Environment"
+                )
+            return defined.to_spec()
+        pip, conda = list(lines("pip_packages", self.pip_packages)), list(lines("conda_packages", self.conda_packages))
+        if self.pip_requirements_file is not None:
+            pip += read_requirements(self._beside(self.pip_requirements_file))
+        if self.conda_dependencies_file is not None:
+            from_conda, from_pip = read_conda_file(self._beside(self.conda_dependencies_file))
+            conda, pip = conda + from_conda, pip + from_pip
+        return EnvironmentSpec(
+            kind="host" if self.user_managed and not self.custom_docker_image else "auto",
+            pip=tuple(pip),
+            conda=tuple(conda),
+            image=self.custom_docker_image or "",
+        )
+
+    def _beside(self, name: str | Path) -> Path:
+        """A file named relative to the source directory, as Azure ML does, or to the current one."""
+        inside = Path(self.source_directory) / name
+        return inside if inside.exists() else Path(name)
+
+    def _resumed(self, workspace: Workspace) -> str:
+        """The id of the run to resume from, which must be there now. Raises UnknownNameError."""
+        from hpcest.sdk.run import Run
+
+        resumed = self.resume_from
+        return Run.get(workspace, resumed if isinstance(resumed, str) else resumed.id).id if resumed else ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(source_directory={str(self.source_directory)!r}, entry_script={self.entry_script!r})"
+
+
+#: What describes an environment beside ``environment_definition``.
+_DESCRIBING = (
+    "pip_packages", "pip_requirements_file", "conda_packages", "conda_dependencies_file", "custom_docker_image", "user_managed"
+)  # fmt: skip
+_EMPTY: dict[str, type[Any]] = {
+    "script_params": dict,
+    "environment_variables": dict,
+    "inputs": dict,
+    "backend_options": dict,
+    "pip_packages": list,
+    "conda_packages": list,
+}
+
+
+def _own(name: str, value: Any) -> Any:
+    """The estimator's own copy of a list or dict, so that it can be changed, and what was given stays as it is."""
+    if value is None and name in _EMPTY:
+        return _EMPTY[name]()
+    if isinstance(value, Mapping):
+        return {key: _own("", item) for key, item in value.items()}
+    if isinstance(value, list) or (isinstance(value, tuple) and name in _EMPTY):
+        return [_own("", item) for item in value]
+    return value
+
+
+def arguments(params: Mapping[str, Any] | Sequence[Any] | None) -> tuple[str, ...]:
+    """Script parameters as an argument list: ``{'--lr': 0.1, '--fast': ''}`` → ``--lr 0.1 --fast``. Raises SpecError."""
+    if isinstance(params, Mapping):
+        bare = {name: value is None or (isinstance(value, str) and not value) for name, value in params.items()}
+        return tuple(str(word) for name, value in params.items() for word in ((name,) if bare[name] else (name, value)))
+    if params is None or (isinstance(params, Sequence) and not isinstance(params, (str, bytes))):
+        return tuple(str(word) for word in params or ())
+    raise SpecError(f"script_params must be a dict or a list, not {params!r}", hint="such as {'--lr': 0.1, '--fast': ''}")
+
+
+def _whole(name: str, value: Any, least: int) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+        return value
+    raise SpecError(f"{name} must be a whole number from {least} up, not {value!r}")
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if value is None or isinstance(value, Mapping):
+        return {str(key): item for key, item in (value or {}).items()}
+    raise SpecError(f"{name} must be a dict, not {value!r}", hint=f"such as {name}={{'name': 'value'}}")
+
+
+def _texts(name: str, value: Any) -> dict[str, str]:
+    return {key: str(item) for key, item in _mapping(name, value).items()}
+
+
+def _plain(name: str, value: dict[str, Any]) -> Any:
+    """A copy of ``value`` to the last list. Raises SpecError for what a record can't hold."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{name} must hold texts, numbers, lists and dicts: {error}") from error
