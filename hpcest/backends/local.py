@@ -1,0 +1,178 @@
+"""The backend ``local``: this machine, detached from the terminal, a few runs at a time.
+
+The same controller as on a cluster; ``nodes`` and ``procs_per_node`` above one start that many ranks
+here, as a rehearsal of a distributed run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcest.contracts import Backend, Evidence
+from hpcest.errors import BackendError
+from hpcest.hookspecs import hookimpl
+from hpcest.kit.localdir import node_local_dir
+from hpcest.model.folders import RunFolder
+from hpcest.model.plan import Plan
+from hpcest.model.spec import RunSpec
+from hpcest.model.status import Reason, Status
+from hpcest.onnode import processes
+from hpcest.onnode.record import get_json
+from hpcest.onnode.slots import Queue
+
+
+def default_slots() -> int:
+    """Half of the cores this process may use, at least 1 and at most 4: a login node is shared."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """The settings of a compute target with ``backend: local``."""
+
+    slots: int = field(default=0, metadata={"help": "how many runs go on at once; 0: half of the cores, at most 4"})
+    grace: float = field(default=10.0, metadata={"help": "seconds between TERM and KILL when a run is ended"})
+    time: str = field(default="", metadata={"help": "time limit of a run that names none, such as 2:00:00; empty: none"})
+    queue: str = field(default="default", metadata={"help": "targets with the same queue name share its slots"})
+
+
+class Local(Backend):
+    """Runs on this machine, through a queue that needs no daemon."""
+
+    name = "local"
+    Options = LocalOptions
+    options: LocalOptions
+
+    def plan(self, spec: RunSpec, launch: dict[str, Any], folder: RunFolder) -> Plan:
+        """Add the queue, the time limit and the grace period. Nothing is refused: ranks may outnumber cores."""
+        limit = spec.resources.time or self._time()
+        own = {"queue": str(self._folder), "time": limit, "grace": self.options.grace, "umask": _umask()}
+        options = {"slots": self.options.slots or default_slots(), "grace": self.options.grace, "queue": self.options.queue}
+        return Plan(folder.id, spec.compute, self.name, {**launch, **own}, options)
+
+    def _time(self) -> int | None:
+        from hpcest.kit.units import parse_time
+
+        return parse_time(self.options.time, bare="s") if self.options.time else None
+
+    @property
+    def _folder(self) -> Path:
+        return node_local_dir(os.environ) / "queue" / self.options.queue
+
+    def _queue(self) -> Queue:
+        return Queue(self._folder, self.options.slots or default_slots())
+
+    def submit(self, plan: Plan, folder: RunFolder) -> Mapping[str, Any]:
+        """Put the run in the queue, with the environment that this process has now."""
+        ticket = {
+            "argv": controller_argv(plan.launch, folder),
+            "environ": submitted_environment(),
+            "folder": str(folder.path),
+            "log": str(folder.controller_log),
+            "nested": "HPCEST_RUN_ID" in os.environ,
+        }
+        try:
+            folder.controller_log.touch()  # with our umask: whoever starts the controller may have another
+            self._queue().add(folder.id, ticket)
+        except OSError as error:
+            raise BackendError(f"the queue in {self._folder} can't be used: {error.strerror}") from error
+        return {"id": folder.id, "host": os.uname().nodename, "queue": str(self._folder)}
+
+    def look(self, jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]]) -> Mapping[str, Evidence]:
+        """Read the claims and sentinels, and start what may start by now."""
+        for queue in {str(job.get("queue") or self._folder) for _, job in jobs.values()}:
+            Queue(queue).dispatch()
+        return {run_id: self._look(folder, job) for run_id, (folder, job) in jobs.items()}
+
+    def _look(self, folder: RunFolder, job: Mapping[str, Any]) -> Evidence:
+        claim = get_json(str(folder.claim(0)))  # before the sentinel: a run that ends meanwhile has both
+        sentinel = get_json(str(folder.sentinel(0)))
+        if sentinel is not None:
+            return from_sentinel(sentinel)
+        if claim is not None:
+            return self._running(folder, claim)
+        if job and job.get("host") != os.uname().nodename:
+            return Evidence(message=f"waits in the queue of {job.get('host')}; ask there")
+        try:
+            ahead = Queue(job.get("queue") or self._folder).ahead(folder.id)
+        except OSError as error:
+            return Evidence(message=f"waits in a queue that can't be read here: {error}")
+        if ahead is not None:
+            return Evidence(Status.QUEUED, message=f"waits for a free slot, {ahead} before it" if ahead else "waits for a free slot")
+        if folder.claim(0).exists():
+            return Evidence()  # claimed between two looks
+        if not job:
+            return Evidence(Status.NOT_STARTED)
+        return Evidence(Status.FAILED, Reason.LOST, "the queue no longer has it and it never started; 'hpcest rerun' starts it")
+
+    def _running(self, folder: RunFolder, claim: Mapping[str, Any]) -> Evidence:
+        facts = {"host": claim.get("host"), "pid": claim.get("pid")}
+        beating = [processes.alive(who) for who in (claim, claim.get("guardian") or {}) if who]
+        if True in beating:
+            return Evidence(Status.RUNNING, facts=facts)
+        if None in beating:
+            return Evidence(message=f"runs on {claim.get('host')}; only that machine can tell whether it still does", facts=facts)
+        sentinel = get_json(str(folder.sentinel(0)))  # written between our two looks
+        if sentinel is not None:
+            return from_sentinel(sentinel)
+        processes.end_all(lambda: processes.members(folder.id), 1.0)
+        message = "its controller was killed or the machine restarted; 'hpcest rerun' starts it again"
+        return Evidence(Status.FAILED, Reason.LOST, message, facts=facts)
+
+    def cancel(self, folder: RunFolder, job: Mapping[str, Any]) -> Evidence:
+        """Take it out of the queue, or tell its controller to end the program."""
+        if Queue(job.get("queue") or self._folder).remove(folder.id):
+            return Evidence(Status.CANCELED, message="canceled while it waited")
+        try:
+            folder.cancel.touch()  # also seen by a controller on another host, at its next heartbeat
+        except OSError as error:
+            raise BackendError(f"run {folder.id} can't be told to end: {error}") from error
+        claim = get_json(str(folder.claim(0)))
+        if claim and processes.alive(claim):
+            import signal
+
+            processes.send([claim["pid"]], signal.SIGTERM)
+        return self._look(folder, job)
+
+
+def _umask() -> int:
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
+
+
+def controller_argv(launch: Mapping[str, Any], folder: RunFolder) -> list[str]:
+    """How the controller of a run is started on its node."""
+    boot = os.path.join(launch["runtime"], "hpcest", "onnode", "boot.py")
+    return [launch["python"], "-I", "-S", "-X", "utf8", boot, "controller", str(folder.launch)]
+
+
+def submitted_environment() -> dict[str, str]:
+    """This process's environment as a run inherits it: without what belongs to a run we are in."""
+    ours = {"HPCEST_ATTEMPT", "HPCEST_EVENTS", "HPCEST_EXPERIMENT", "HPCEST_LOG_DIR", "HPCEST_NODE_COUNT", "HPCEST_OUTPUT_DIR"}
+    ours |= {"HPCEST_RUN_DIR", "HPCEST_RUN_ID", "HPCEST_SLOT_FD"}
+    ranks = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"}
+    drop = ours | ranks if "HPCEST_RUN_ID" in os.environ else ours
+    return {key: value for key, value in os.environ.items() if key not in drop}
+
+
+def from_sentinel(sentinel: Mapping[str, Any]) -> Evidence:
+    """What an exit sentinel says. One that a controller could not complete counts as lost."""
+    status = Status(sentinel.get("status", "Failed"))
+    return Evidence(
+        status,
+        Reason(sentinel.get("reason") or ""),
+        sentinel.get("message") or "",
+        attempt=sentinel.get("attempt") or 0,
+        exit_code=sentinel.get("rc"),
+    )
+
+
+@hookimpl
+def hpcest_register_backends() -> Sequence[type[Backend]]:
+    """Register the backend ``local``."""
+    return [Local]

@@ -1,0 +1,1 @@
+"""The life of a run on the login side: snapshot, prepare, submit, watch, collect."""

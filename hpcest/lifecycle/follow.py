@@ -1,0 +1,110 @@
+"""Waiting for a run, and showing its logs while they grow."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hpcest.lifecycle.collect import collect
+from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.watch import Seen, look_at
+from hpcest.model.folders import RunFolder
+
+SHORTEST_S, LONGEST_S = 0.1, 2.0
+
+
+class LogTail:
+    """The text that was added to one log since the last look; bytes that aren't UTF-8 are replaced.
+
+    The file is opened anew each time: on a network file system that is what makes fresh data visible.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def read(self, *, most: int = 1 << 20) -> str:
+        """At most ``most`` bytes of what is new; empty where there is nothing."""
+        try:
+            with open(self.path, "rb") as stream:
+                stream.seek(self._offset)
+                data = stream.read(most)
+        except OSError:
+            return ""
+        self._offset += len(data)
+        return self._decoder.decode(data)
+
+
+def log_paths(folder: RunFolder) -> dict[int, list[Path]]:
+    """The logs of each rank, by attempt: rank → paths."""
+    found: dict[int, list[Path]] = {}
+    for path in sorted(folder.user_logs.glob("std_log*.txt")):
+        stem = path.name.split(".")[0].removeprefix("std_log").strip("_")
+        found.setdefault(int(stem or 0), []).append(path)
+    return found
+
+
+def wait(context: Context, folder: RunFolder, *, timeout: float | None = None, show: Callable[[Seen], None] | None = None) -> Seen:
+    """Wait until the run has ended, and collect it. After ``timeout`` seconds return what is true then.
+
+    ``show`` is called with every look, at first each tenth of a second, later each two seconds.
+    """
+    pause, end = SHORTEST_S, None if timeout is None else time.monotonic() + timeout
+    while True:
+        seen = look_at(context, folder)
+        if show:
+            show(seen)
+        if seen.finished:
+            collect(context, seen)
+            return look_at(context, folder)
+        if end is not None and time.monotonic() >= end:
+            return seen
+        time.sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
+        pause = min(pause * 1.3, LONGEST_S)
+
+
+def follow(context: Context, folder: RunFolder, *, rank: int | None = None) -> Iterator[str | Seen]:
+    """The run's logs as they grow, as texts, and each change of its status as a ``Seen``; the last item is its end.
+
+    With several ranks every line starts with ``[RANK]``, unless ``rank`` picks one.
+    """
+    tails: dict[Path, tuple[LogTail, str, list[str]]] = {}
+    shown, pause = "", SHORTEST_S
+    while True:
+        seen = look_at(context, folder)
+        if str(seen.status) + seen.message != shown and not seen.finished:
+            shown = str(seen.status) + seen.message
+            yield seen
+        grown = list(_grown(folder, tails, rank, last=seen.finished))
+        yield from grown
+        if seen.finished:
+            while more := list(_grown(folder, tails, rank, last=True)):
+                yield from more
+            collect(context, seen)
+            yield look_at(context, folder)
+            return
+        pause = SHORTEST_S if grown else min(pause * 1.3, LONGEST_S / 2)
+        time.sleep(pause)
+
+
+def _grown(folder: RunFolder, tails: dict[Path, tuple[LogTail, str, list[str]]], rank: int | None, *, last: bool) -> Iterator[str]:
+    logs = log_paths(folder)
+    for number, paths in logs.items():
+        for path in paths if rank is None or number == rank else ():
+            alone = rank is not None or path.name.startswith("std_log.")
+            tail, prefix, rest = tails.setdefault(path, (LogTail(path), "" if alone else f"[{number}] ", []))
+            text = tail.read()
+            if not prefix:
+                if text:
+                    yield text
+                continue
+            # Whole lines only, so that ranks that print at once don't mix within a line.
+            whole, newline, part = ("".join(rest) + text).rpartition("\n")
+            rest[:] = [part]
+            if last and part and not text:
+                whole, newline, rest[:] = whole + newline + part, "\n", []
+            if whole or newline:
+                yield "".join(f"{prefix}{line}\n" for line in whole.split("\n"))

@@ -1,0 +1,135 @@
+"""A run on its way from a spec to a backend: what the steps hand to each other."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hpcest
+from hpcest.contracts import Backend, Environment, Framework, Lock, Say
+from hpcest.errors import HpcestError
+from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.secrets import without_secrets
+from hpcest.model.codec import encode
+from hpcest.model.folders import RunFolder
+from hpcest.model.plan import Plan
+from hpcest.model.spec import SCHEMA, RunSpec
+from hpcest.onnode import processes
+from hpcest.onnode.ids import new_run_id
+from hpcest.onnode.record import EventWriter, put_json
+
+Step = Callable[["Passage"], None]
+
+
+@dataclass
+class Passage:
+    """Filled in step by step: ``spec`` first, ``plan`` at the end.
+
+    ``recorded`` is False until the run folder exists, and stays so on a dry run; ``offered`` is True from
+    the moment when the backend may have the run.
+    """
+
+    context: Context
+    spec: RunSpec
+    say: Say
+    folder: RunFolder
+    created: float = field(default_factory=time.time)
+    dry: bool = False
+    recorded: bool = False
+    offered: bool = False
+    framework: Framework | None = None
+    environment: Environment | None = None
+    backend: Backend | None = None
+    lock: Lock | None = None
+    plan: Plan | None = None
+    job: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> Passage:
+        """A passage at its start, with a run id that nothing has yet."""
+        while (folder := context.workspace.run(new_run_id())).path.exists():
+            pass
+        return cls(context, spec, say, folder, dry=dry)
+
+    def writer(self) -> EventWriter:
+        """The event file of this process in the run folder."""
+        return EventWriter(self.folder.path, "submit")
+
+    def status(self, status: str, *, reason: str = "", message: str = "") -> None:
+        """Record a status, if the run is recorded at all."""
+        if self.recorded:
+            writer = self.writer()
+            writer.event("status", v=status, by="submit", a=0, r=reason or None, m=message or None)
+            writer.close()
+
+
+def record(passage: Passage) -> None:
+    """Make the run folder: from here on the run exists, and its end will be recorded.
+
+    It appears whole, with its first status. Raises HpcestError; nothing is left then.
+    """
+    if passage.dry:
+        return
+    while True:
+        final = passage.folder
+        beside = RunFolder(final.path.with_name(f".new-{final.id}"))
+        try:
+            _fill(beside, passage)
+            os.rename(beside.path, final.path)
+            break
+        except OSError as error:
+            if final.path.exists():
+                passage.folder = passage.context.workspace.run(new_run_id())
+                continue
+            raise HpcestError(
+                f"no run can be recorded in {final.path.parent}: {error.strerror}", hint="check its space and permissions"
+            ) from error
+        finally:
+            if beside.path.exists():
+                shutil.rmtree(beside.path, ignore_errors=True)
+    passage.recorded = True
+
+
+def _fill(folder: RunFolder, passage: Passage) -> None:
+    for part in (folder.events, folder.state, folder.outputs, folder.logs, folder.user_logs, folder.system_logs):
+        part.mkdir(parents=True)
+    put_json(str(folder.header), header(passage))
+    writer = EventWriter(folder.path, "submit")
+    writer.event("status", v="Preparing", by="submit", a=0)
+    writer.close()
+
+
+def header(passage: Passage) -> dict[str, object]:
+    """What ``run.json`` holds: who, when, with what, and the spec without the values of secrets.
+
+    ``submitter`` is the process that prepares the run: whether it is gone tells what became of the run.
+    """
+    return {
+        "schema": SCHEMA,
+        "id": passage.folder.id,
+        "kind": "run",
+        "created": passage.created,
+        "user": _user(),
+        "host": os.uname().nodename,
+        "hpcest": hpcest.__version__,
+        "submitter": processes.identity(),
+        "spec": encode(without_secrets(passage.spec)),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account that this host doesn't know
+        return str(os.getuid())
+
+
+def source_of(passage: Passage) -> Path:
+    """The source directory as a path; the current directory where the spec names none."""
+    return Path(passage.spec.source or ".").absolute()

@@ -1,0 +1,78 @@
+"""From an environment spec to a program that can be started: choose the kind, resolve it, build it once."""
+
+from __future__ import annotations
+
+import shutil
+
+from hpcest.contracts import Environment
+from hpcest.errors import EnvironmentBuildError, SpecError
+from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.passage import Passage
+from hpcest.model.spec import EnvironmentSpec
+from hpcest.onnode.record import put_json
+
+#: What ``auto`` tries, in this order: the first that takes what was asked for and works here.
+PREFERRED = ("host", "venv")
+_FIELDS = {"pip": "pip packages", "conda": "conda packages", "image": "an image", "interpreter": "an interpreter"}
+
+
+def asked_for(spec: EnvironmentSpec) -> set[str]:
+    """The fields of ``spec`` that ask an environment for something."""
+    return {name for name in _FIELDS if getattr(spec, name)}
+
+
+def choose_environment(context: Context, spec: EnvironmentSpec) -> tuple[Environment, str]:
+    """The environment plugin for ``spec``, and why it was chosen. Raises SpecError, UnknownNameError."""
+    kind = spec.kind if spec.kind != "auto" else context.config.environment.kind
+    if kind != "auto":
+        chosen = context.plugins.environment(kind)()
+        _refuse(chosen, spec)
+        return chosen, f"environment {kind}: asked for"
+    names = context.plugins.names("environment")
+    passed = []
+    for name in [*(name for name in PREFERRED if name in names), *(name for name in names if name not in PREFERRED)]:
+        candidate = context.plugins.environment(name)()
+        lacking = asked_for(spec) - candidate.takes
+        why_not = candidate.missing() if not lacking else "does not take " + _words(lacking)
+        if not why_not:
+            return candidate, f"environment {name}: the first that takes " + (_words(asked_for(spec)) or "the program as it is")
+        passed.append(f"{name} {why_not}")
+    raise SpecError(
+        f"no environment here can give {_words(asked_for(spec))}: {'; '.join(passed)}",
+        hint="see 'hpcest plugins' for the kinds of environment that are installed",
+    )
+
+
+def _refuse(chosen: Environment, spec: EnvironmentSpec) -> None:
+    lacking = asked_for(spec) - chosen.takes
+    if lacking:
+        raise SpecError(
+            f"environment kind {chosen.name!r} can't give {_words(lacking)}",
+            hint="leave 'kind' out, or choose one that can: see 'hpcest plugins'",
+        )
+    if why := chosen.missing():
+        raise SpecError(f"environment kind {chosen.name!r} can't be used here: {why}")
+
+
+def _words(fields: set[str]) -> str:
+    return ", ".join(_FIELDS[name] for name in sorted(fields))
+
+
+def choose(passage: Passage) -> None:
+    """The step before the run is recorded: which kind, or a clear refusal."""
+    passage.environment, why = choose_environment(passage.context, passage.spec.environment)
+    passage.say(why)
+
+
+def prepare(passage: Passage) -> None:
+    """The step that resolves and builds; its lock and its log are kept with the run."""
+    assert passage.environment is not None
+    try:
+        lock = passage.environment.prepare(passage.spec.environment, passage.context.workspace, passage.say)
+    except EnvironmentBuildError as error:
+        if passage.recorded and error.log:
+            shutil.copyfile(error.log, passage.folder.build_log)
+        raise
+    passage.lock = lock
+    if passage.recorded:
+        put_json(str(passage.folder.lock), {"kind": lock.kind, "key": lock.key, "facts": lock.facts, "lock": lock.text})

@@ -1,0 +1,226 @@
+"""From a spec to a submitted run: the steps in their order, and what is recorded when one fails."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpcest.contracts import Say
+from hpcest.errors import EnvironmentBuildError, HpcestError, PluginError, SpecError
+from hpcest.lifecycle import prepare, snapshot
+from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.git import git_facts
+from hpcest.lifecycle.passage import Passage, Step, record, source_of
+from hpcest.lifecycle.runtime import travelling_runtime
+from hpcest.lifecycle.secrets import secrets
+from hpcest.lifecycle.workspace import checked_experiment
+from hpcest.model.folders import RunFolder
+from hpcest.model.spec import RunSpec
+from hpcest.model.status import Status
+
+_INPUT = "AZURE_ML_INPUT_"
+
+
+def check(passage: Passage) -> None:
+    """Refuse what can't work before anything is written."""
+    spec = passage.spec
+    passage.spec = spec = replace(spec, experiment=checked_experiment(spec.experiment))
+    passage.framework = passage.context.plugins.framework(spec.framework)()
+    passage.backend = passage.context.backend(spec.compute)
+    passage.framework.check(spec)
+    _check_variables(spec)
+    if spec.resume_from and not passage.context.workspace.run(spec.resume_from).header.is_file():
+        raise SpecError(f"there is no run {spec.resume_from!r} to resume from", hint="give its whole id: see 'hpcest runs'")
+    source = source_of(passage)
+    script = spec.command.script
+    if script and not spec.snapshot and source.is_dir() and not os.path.isfile(source / script):
+        raise SpecError(f"entry script {script!r} is not in {source}", hint=_nearest_script(passage))
+
+
+def _check_variables(spec: RunSpec) -> None:
+    """Refuse what no environment can hold, before a rank finds out."""
+    inputs = _inputs_as_variables(spec)
+    for what, variables in (("environment variable", {**spec.environment.variables, **spec.environment_variables}), ("input", inputs)):
+        for name, value in variables.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise SpecError(
+                    f"{what} {name.removeprefix(_INPUT)!r} can't be set", hint="a name has no '=' in it, and neither it nor the value a NUL"
+                )
+
+
+def _nearest_script(passage: Passage) -> str:
+    from difflib import get_close_matches
+
+    with contextlib.suppress(OSError):
+        names = sorted(entry.name for entry in os.scandir(source_of(passage)) if entry.is_file())
+        near = get_close_matches(passage.spec.command.script, names, n=1)
+        if near:
+            return f"did you mean {near[0]!r}?"
+    return "the entry script is a path relative to the source directory"
+
+
+def freeze(passage: Passage) -> None:
+    """Take the snapshot, unless the spec has one already (a rerun)."""
+    if passage.spec.snapshot:
+        return
+    workspace, config, source = passage.context.workspace, passage.context.config, source_of(passage)
+    taken = snapshot.take_snapshot(
+        source, workspace, extra_ignore=config.snapshot.ignore, max_files=config.snapshot.max_files, max_bytes=config.snapshot.max_bytes
+    )
+    script = passage.spec.command.script
+    if script and not snapshot.holds(workspace, taken.digest, script):
+        raise SpecError(
+            f"entry script {script!r} is left out of the snapshot by the ignore files", hint=f"add '!{script}' to .amlignore or .gitignore"
+        )
+    passage.say(f"snapshot {taken.digest[:12]}: {taken.files} files, {taken.copied} new")
+    git = git_facts(source, lambda data: snapshot.store_bytes(workspace, data))
+    passage.spec = replace(passage.spec, source=str(source), snapshot=taken.digest, git=git)
+
+
+def plan(passage: Passage) -> None:
+    """Put framework, environment and backend together into what will be submitted."""
+    assert passage.framework is not None
+    assert passage.environment is not None
+    assert passage.lock is not None
+    assert passage.backend is not None
+    spec, folder, workspace = passage.spec, passage.folder, passage.context.workspace
+    activation = passage.environment.activate(passage.lock, workspace)
+    program = passage.framework.program(spec, activation)
+    variables = {
+        **activation.variables,
+        **program.variables,
+        **spec.environment.variables,
+        **_inputs_as_variables(spec),
+        **_resumed(passage),
+        **spec.environment_variables,
+    }
+    hidden = secrets(variables)
+    launch: dict[str, Any] = {
+        "schema": 1,
+        "run": folder.id,
+        "folder": str(folder.path),
+        "workspace": str(workspace.root),
+        "experiment": spec.experiment,
+        "runtime": str(travelling_runtime(workspace)),
+        "python": sys.executable,
+        "snapshot": {"manifest": str(workspace.manifest(spec.snapshot)), "objects": str(workspace.objects), "stamp": int(passage.created)},
+        "nodes": spec.resources.nodes,
+        "procs_per_node": spec.resources.procs_per_node,
+        "per": program.per,
+        "prefix": list(activation.prefix),
+        "argv": list(program.argv),
+        "expand": program.expand,
+        "variables": {name: value for name, value in variables.items() if name not in hidden},
+        "secrets": sorted(hidden),
+        "path": list(activation.path),
+        "unset": list(activation.unset),
+    }
+    passage.plan = replace(passage.backend.plan(spec, launch, folder), environment=f"{passage.lock.kind} {passage.lock.key[:12]}")
+    if passage.recorded:
+        _write_private(folder, "launch.json", passage.plan.launch)
+        if hidden:
+            _write_private(folder, "state/secrets.json", hidden)
+
+
+def _inputs_as_variables(spec: RunSpec) -> dict[str, str]:
+    """The variables that tell a program where its inputs are, in Azure ML's spelling."""
+    return {_INPUT + name: value for name, value in spec.inputs.items()}
+
+
+def _resumed(passage: Passage) -> dict[str, str]:
+    old = passage.spec.resume_from
+    return {"HPCEST_RESUME_FROM": str(passage.context.workspace.run(old).outputs)} if old else {}
+
+
+def _write_private(folder: RunFolder, name: str, value: Any) -> None:
+    """Write JSON that only its owner may read."""
+    descriptor = os.open(folder.path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+class CanceledBeforeSubmitError(HpcestError):
+    """Someone canceled the run before its backend had it."""
+
+
+def hand_over(passage: Passage) -> None:
+    """Give the plan to the backend. From here on the backend answers for the run."""
+    assert passage.backend is not None
+    assert passage.plan is not None
+    if passage.dry:
+        return
+    _ask_listeners(passage)
+    if passage.folder.cancel.exists():
+        raise CanceledBeforeSubmitError(f"run {passage.folder.id} was canceled while it was prepared")
+    passage.offered, began = True, time.time()
+    passage.job = passage.backend.submit(passage.plan, passage.folder)
+    writer = passage.writer()
+    writer.event("status", v="Queued", by="submit", a=0, t=began)  # only now is it true, but it may run already
+    writer.event("job", backend=passage.backend.name, compute=passage.spec.compute, **passage.job)
+    writer.close()
+    if passage.folder.cancel.exists() and _taken_back(passage):  # whoever canceled came too early for the backend
+        raise CanceledBeforeSubmitError(f"run {passage.folder.id} was canceled while it was submitted")
+    for problem in passage.context.plugins.notify("hpcest_after_submit", run=passage.folder):
+        passage.say(f"warning: {problem}")
+
+
+def _ask_listeners(passage: Passage) -> None:
+    """Let plugins refuse the run."""
+    try:
+        passage.context.plugins.notify("hpcest_before_submit", run=passage.folder, plan=passage.plan)
+    except HpcestError:
+        raise
+    except Exception as error:  # a stranger's code may raise anything
+        raise PluginError(f"a plugin refused the run: {error or type(error).__name__}") from error
+
+
+#: The life of a run on the login side, up to the moment when the backend has it; watch and collect follow.
+STEPS: Sequence[Step] = (check, prepare.choose, freeze, record, prepare.prepare, plan, hand_over)
+
+
+def submit(context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> Passage:
+    """Take a spec through all steps and return where it arrived: ``folder`` is the run, ``plan`` what was submitted.
+
+    A dry run prepares the environment and makes the plan, records nothing and submits nothing. Raises
+    HpcestError; if the run was recorded by then, its record says that it failed, and why.
+    """
+    passage = Passage.of(context, spec, say, dry=dry)
+    try:
+        for step in STEPS:
+            step(passage)
+    except EnvironmentBuildError as error:
+        passage.status("Failed", reason="BuildFailed", message=error.message)
+        raise
+    except CanceledBeforeSubmitError:
+        passage.status("Canceled", message="canceled while it was prepared")
+        raise
+    except HpcestError as error:
+        passage.status("Failed", reason="LaunchFailed", message=error.message)
+        raise
+    except KeyboardInterrupt:
+        if _taken_back(passage):
+            passage.status("Canceled", message="interrupted while it was prepared")
+        raise
+    except Exception as error:
+        if _taken_back(passage):
+            passage.status("Failed", reason="LaunchFailed", message=f"{type(error).__name__}: {error}")
+        raise
+    return passage
+
+
+def _taken_back(passage: Passage) -> bool:
+    """Whether the run can't start any more. One that the backend has already is told to end, and its end recorded by the backend."""
+    if not passage.offered:
+        return True
+    assert passage.backend is not None
+    passage.folder.cancel.touch()
+    evidence = passage.backend.cancel(passage.folder, passage.job)
+    return evidence.status in (Status.NOT_STARTED, Status.CANCELED)
