@@ -1,85 +1,40 @@
-"""How fast the history's index is: ``python benchmarks/bench_history.py [--runs 10000]``.
+"""How fast the history's index is, on the file system of the temporary directory.
 
-Everything is measured in one go on the file system of the temporary directory, each figure beside
-the limit that the machine sets: bare Python, parsing the same lines without an index, a bare stat of
-every file.
+    python -m benchmarks.bench_history [--runs 10000] [--json]
+
+Each figure stands beside the limit that the machine sets: bare Python, parsing the same lines without
+an index, a bare stat of every file.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import io
 import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
+from benchmarks.common import ROOT, Table, make_run, options, own_environment, program, side_by_side
 from hpcest.history import ingest, query
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.onnode.record import encode
 
-DAY = 86400.0
-HERE = Path(__file__).resolve().parent.parent
-
-
-def make_run(workspace: WorkspaceFolder, number: int, *, running: bool = False, metrics: int = 20, now: float) -> None:
-    """A run as one leaves it behind: three event files, 20 metric events, a few tags; a day old unless it runs."""
-    folder = workspace.run(f"r{number:07d}")
-    os.makedirs(folder.events)
-    begin = now - DAY + number / 1000
-    arguments = ["--lr", str(0.1 / (1 + number % 7)), "--batch-size", str(2 ** (number % 6)), "--epochs", "10", "--amp"]
-    spec = {
-        "experiment": f"exp{number % 20}",
-        "command": {"script": "train.py", "arguments": arguments},
-        "tags": {"team": f"t{number % 5}"},
-    }
-    header = {"schema": 1, "id": folder.id, "kind": "run", "created": begin, "user": "me", "host": "login1", "spec": spec}
-    folder.header.write_text(json.dumps(header))
-    submit = [{"t": begin, "e": "status", "v": "Queued", "by": "submit"}, {"t": begin, "e": "job", "id": str(number), "backend": "slurm"}]
-    control = [{"t": begin + 5, "e": "status", "v": "Running", "by": "controller"}]
-    rank: list[dict[str, object]] = [{"t": begin + 6, "e": "tag", "k": "fold", "v": str(number % 3)}]
-    for step in range(metrics // 2):
-        rank.append({"t": begin + 7 + step, "e": "metric", "k": "loss", "v": 1 / (1 + step + number % 11), "s": step})
-        rank.append({"t": begin + 7 + step, "e": "metric", "k": "acc", "v": 1 - 1 / (2 + step + number % 13), "s": step})
-    if not running:
-        control.append({"t": begin + 60, "e": "status", "v": "Completed", "by": "controller"})
-        submit.append({"t": begin + 61, "e": "collected"})
-    for name, events in ("submit-login1-1", submit), ("controller-n1-2", control), ("rank0.a0-n1-3", rank):
-        path = f"{folder.events}/{name}.jsonl"
-        with open(path, "wb") as stream:
-            stream.write(b"".join(map(encode, events)))
-        if not running:
-            os.utime(path, (now - 3600, now - 3600))
-
 
 def timed(action: Callable[[], object], times: int = 1) -> float:
-    """The median of several measurements, in seconds."""
+    """The median of several measurements, in milliseconds."""
     took = []
     for _ in range(times):
         began = time.perf_counter()
         action()
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+        took.append(1e3 * (time.perf_counter() - began))
+    return median(took)
 
 
-def fresh(code: str, times: int = 7) -> float:
-    """The median wall time of a new Python that runs ``code``, in seconds."""
-    argv = [sys.executable, "-c", code]
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    return timed(lambda: subprocess.run(argv, check=True, env=environment, stdout=subprocess.DEVNULL), times)
-
-
-def say(what: str, figure: str, limit: str = "", target: str = "") -> None:
-    print(f"{what:62} {figure:>18}   {limit:38} {target}")
-
-
-def bench_events(workspace: WorkspaceFolder, now: float) -> None:
+def bench_events(workspace: WorkspaceFolder, table: Table, now: float) -> None:
     """A few long runs: what ingesting costs for each event, beside parsing the same lines alone."""
     runs, each = 20, 20_000
     for number in range(runs):
@@ -95,84 +50,64 @@ def bench_events(workspace: WorkspaceFolder, now: float) -> None:
     limit = timed(parse)
     took = timed(lambda: ingest.refresh(workspace))
     total = runs * each
-    say(
-        f"events ingested ({total:,} in {runs} runs)",
-        f"{total / took:,.0f} /s",
-        f"json.loads alone {total / limit:,.0f} /s",
-        ">= 100,000 /s",
-    )
+    bare = f"json.loads alone {1e3 * total / limit:,.0f} /s"
+    table.add(f"events ingested ({total:,} in {runs} runs)", 1e3 * total / took, "/s", beside=bare, target=-100_000)
 
 
-def bench_listing(workspace: WorkspaceFolder) -> None:
-    """Listings and searches, in this process and from a new one."""
-    count = query.list_runs(workspace, limit=1)[0]
-    assert count
-    where = "metrics.acc > 0.9 and params.lr = '0.1' and tags.fold != '1'"
-    say("latest 50, all columns, in process", f"{1e3 * timed(lambda: query.list_runs(workspace), 9):.1f} ms")
-    say(
-        "search by metric, parameter, tag; sorted; 20",
-        f"{1e3 * timed(lambda: query.list_runs(workspace, where=where, sort='-metrics.acc', limit=20), 9):.1f} ms",
-    )
-    say("all runs with everything", f"{1e3 * timed(lambda: query.list_runs(workspace, limit=None)):.0f} ms")
-    bare = fresh("pass")
-    head = (
-        f"from hpcest.model.folders import WorkspaceFolder as W; from hpcest.history import query, ingest; w = W({str(workspace.root)!r}); "
-    )
-    tail = "print(*(r.id for r in query.list_runs(w)))"
-    listing, whole = fresh(head + tail), fresh(head + "ingest.refresh(w); " + tail)
-    searching = fresh(head + f"print(*(r.id for r in query.list_runs(w, where={where!r}, sort='-metrics.acc')))")
-    say(
-        "latest 50 from a new process",
-        f"{1e3 * listing:.0f} ms",
-        f"python -c pass {1e3 * bare:.0f} ms, ratio {listing / bare:.1f}",
-        "<= 150 ms",
-    )
-    say("the same after a refresh (what `hpcest runs` does)", f"{1e3 * whole:.0f} ms", f"ratio {whole / bare:.1f}", "<= 150 ms")
-    say("search from a new process", f"{1e3 * searching:.0f} ms", f"ratio {searching / bare:.1f}", "<= 150 ms")
-
-
-def bench_many(workspace: WorkspaceFolder, runs: int, now: float) -> None:
-    """Ten thousand short runs: build, nothing new, some running, some changed."""
+def bench_many(workspace: WorkspaceFolder, table: Table, runs: int, now: float) -> None:
+    """Many short runs: build, nothing new, some running, some changed."""
     for number in range(runs):
         make_run(workspace, number, now=now)
-    files = [
-        f"{workspace.run(f'r{number:07d}').events}/{name}"
-        for number in range(runs)
-        for name in ("submit-login1-1.jsonl", "rank0.a0-n1-3.jsonl")
-    ]
-    limit = timed(lambda: [open(path, "rb").read() for path in files])  # noqa: SIM115
+    files = [path for number in range(runs) for path in _events(workspace, number)[:2]]
+    limit = timed(lambda: [Path(path).read_bytes() for path in files])
     took = timed(lambda: ingest.reindex(workspace))
-    say(f"index of {runs:,} runs built", f"{took:.2f} s", f"reading two files of each {limit:.2f} s, ratio {took / limit:.1f}", "< 5 s")
+    table.add(f"the index of {runs:,} runs built", took, beside=f"reading 2 files of each {limit:.0f} ms", target=5000)
     ingest.refresh(workspace)
-    quiet = timed(lambda: ingest.refresh(workspace), 9)
-    say(f"nothing new, {runs:,} finished", f"{1e3 * quiet:.1f} ms", "", "< 200 ms")
+    table.add(f"nothing new, {runs:,} have ended", timed(lambda: ingest.refresh(workspace), 9), target=200)
     running = runs // 10
     for number in range(runs, runs + running):
         make_run(workspace, number, running=True, now=now)
-    say(f"{running:,} new runs found and read", f"{1e3 * timed(lambda: ingest.refresh(workspace)):.0f} ms")
-    some = [
-        f"{workspace.run(f'r{number:07d}').events}/{name}"
-        for number in range(runs, runs + running)
-        for name in ("submit-login1-1.jsonl", "controller-n1-2.jsonl", "rank0.a0-n1-3.jsonl")
-    ]
-    limit = timed(lambda: [os.stat(path) for path in some], 5)
-    took = timed(lambda: ingest.refresh(workspace), 5)
-    say(
-        f"nothing new, {running:,} of them running",
-        f"{1e3 * took:.1f} ms",
-        f"a stat of their files {1e3 * limit:.1f} ms, ratio {took / limit:.1f}",
-    )
+    table.add(f"{running:,} new runs found and read", timed(lambda: ingest.refresh(workspace)))
+    some = [path for number in range(runs, runs + running) for path in _events(workspace, number)]
+    both = side_by_side({"refresh": lambda: ingest.refresh(workspace), "stat": lambda: [os.stat(path) for path in some]}, 5)
+    table.add(f"nothing new, {running:,} of them go on", both["refresh"], beside=("a stat of their files", both["stat"]))
     for number in range(runs, runs + 50):
-        with open(f"{workspace.run(f'r{number:07d}').events}/rank0.a0-n1-3.jsonl", "ab") as stream:
+        with open(_events(workspace, number)[1], "ab") as stream:
             stream.write(encode({"t": now, "e": "metric", "k": "loss", "v": 0.5, "s": 99}))
-    say("50 of them changed", f"{1e3 * timed(lambda: ingest.refresh(workspace)):.1f} ms")
-    say("size of the index", f"{workspace.index.stat().st_size / 1e6:.1f} MB")
+    table.add("50 of them have changed", timed(lambda: ingest.refresh(workspace)))
+    table.add("size of the index", workspace.index.stat().st_size / 1e6, "MB")
 
 
-@contextlib.contextmanager
+def _events(workspace: WorkspaceFolder, number: int) -> list[str]:
+    folder = workspace.run(f"r{number:07d}").events
+    return [f"{folder}/{name}.jsonl" for name in ("submit-login1-1", "rank0.a0-n1-3", "controller-n1-2")]
+
+
+def bench_listing(workspace: WorkspaceFolder, table: Table) -> None:
+    """Listings and searches, in this process and from a new one."""
+    where = "metrics.acc > 0.9 and params.lr = '0.1' and tags.fold != '1'"
+    table.add("latest 50, all columns, in process", timed(lambda: query.list_runs(workspace), 9))
+    search = timed(lambda: query.list_runs(workspace, where=where, sort="-metrics.acc", limit=20), 9)
+    table.add("search by metric, parameter, tag; sorted; 20", search)
+    table.add("all runs with everything", timed(lambda: query.list_runs(workspace, limit=None)))
+    head = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from hpcest.model.folders import WorkspaceFolder as W; "
+    head += f"from hpcest.history import query, ingest; w = W({str(workspace.root)!r}); "
+    codes = {
+        "latest 50 from a new process": "print(*(r.id for r in query.list_runs(w)))",
+        "the same after a refresh": "ingest.refresh(w); print(*(r.id for r in query.list_runs(w)))",
+        "search from a new process": f"print(*(r.id for r in query.list_runs(w, where={where!r}, sort='-metrics.acc')))",
+    }
+    env = own_environment(workspace.root)
+    programs = {what: program((sys.executable, "-c", head + code), env) for what, code in codes.items()}
+    took = side_by_side({"bare": program((sys.executable, "-c", "pass"), env), **programs}, 7)
+    for what in codes:
+        table.add(what, took[what], beside=f"python -c pass {took['bare']:.0f} ms", target=150)
+
+
+@contextmanager
 def workspace() -> Iterator[WorkspaceFolder]:
     """A workspace that is gone afterwards."""
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(prefix="hpcest-bench-") as root:
         folder = WorkspaceFolder(root)
         folder.runs.mkdir(parents=True)
         yield folder
@@ -180,18 +115,17 @@ def workspace() -> Iterator[WorkspaceFolder]:
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--runs", type=int, default=10_000)
-    runs = options.parse_args().runs
-    assert isinstance(sys.stdout, io.TextIOWrapper)
-    sys.stdout.reconfigure(line_buffering=True)
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {tempfile.gettempdir()}")
+    parser = options(__doc__ or "")
+    parser.add_argument("--runs", type=int, default=10_000, help="how many runs the history has (default: 10,000)")
+    given = parser.parse_args()
+    table = Table("The history's index", as_json=given.as_json)
     now = time.time()
     with workspace() as few:
-        bench_events(few, now)
+        bench_events(few, table, now)
     with workspace() as many:
-        bench_many(many, runs, now)
-        bench_listing(many)
+        bench_many(many, table, given.runs, now)
+        bench_listing(many, table)
+    table.end()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from hpcest.model.status import Reason, Status
 from hpcest.onnode import processes
 from hpcest.onnode.record import get_json
 from hpcest.onnode.slots import Queue
+from hpcest.onnode.verdict import Sentinel
 
 
 def default_slots() -> int:
@@ -79,7 +80,8 @@ class Local(Backend):
             folder.controller_log.touch()  # with our umask: whoever starts the controller may have another
             self._queue().add(folder.id, ticket)
         except OSError as error:
-            raise BackendError(f"the queue in {self._folder} can't be used: {error.strerror}") from error
+            hint = "check its space and permissions, or set HPCEST_LOCAL_DIR to a directory on another local disk"
+            raise BackendError(f"the queue in {self._folder} can't be used: {error.strerror}", hint=hint) from error
         return {"id": folder.id, "host": os.uname().nodename, "queue": str(self._folder)}
 
     def look(self, jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]]) -> Mapping[str, Evidence]:
@@ -120,23 +122,37 @@ class Local(Backend):
         if sentinel is not None:
             return from_sentinel(sentinel)
         processes.end_all(lambda: processes.members(folder.id), 1.0)
-        message = "its controller was killed or the machine restarted; 'hpcest rerun' starts it again"
+        noted = Sentinel(str(folder.sentinel(0))).noted()
+        if noted is not None:
+            return from_sentinel(noted)
+        message = "its controller is gone and left no verdict: it was killed, or the machine restarted; 'hpcest rerun' starts it again"
         return Evidence(Status.FAILED, Reason.LOST, message, facts=facts)
 
     def cancel(self, folder: RunFolder, job: Mapping[str, Any]) -> Evidence:
         """Take it out of the queue, or tell its controller to end the program."""
         if Queue(job.get("queue") or self._folder).remove(folder.id):
             return Evidence(Status.CANCELED, message="canceled while it waited")
+        problem: OSError | None = None
         try:
             folder.cancel.touch()  # also seen by a controller on another host, at its next heartbeat
         except OSError as error:
-            raise BackendError(f"run {folder.id} can't be told to end: {error}") from error
+            problem = error
         claim = get_json(str(folder.claim(0)))
         if claim and processes.alive(claim):
             import signal
 
-            processes.send([claim["pid"]], signal.SIGTERM)
+            try:
+                os.kill(claim["pid"], signal.SIGTERM)
+                problem = None
+            except OSError as error:  # another user's; or it has ended by now
+                problem = problem and error
+        if problem:
+            raise BackendError(f"run {folder.id} can't be told to end: {problem}", hint=f"only {_owner(folder)} can")
         return self._look(folder, job)
+
+
+def _owner(folder: RunFolder) -> str:
+    return str((get_json(str(folder.header)) or {}).get("user") or "who submitted it")
 
 
 def _umask() -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hpcest.lifecycle.workspace import find_workspace, open_workspace
+from hpcest.errors import WorkspaceError
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 
 if TYPE_CHECKING:
@@ -23,9 +22,24 @@ runs_argument = click.argument("runs", metavar="RUN...", nargs=-1, required=True
 
 
 def the_workspace() -> WorkspaceFolder:
-    """The workspace of -w, else the one that holds the current directory, else HPCEST_WORKSPACE or ~/hpcest."""
+    """The workspace of -w, else the one that holds the current directory, else HPCEST_WORKSPACE or ~/hpcest. Raises WorkspaceError."""
+    from pathlib import Path
+
+    from hpcest.lifecycle.workspace import open_workspace
+    from hpcest.sdk.pointer import locate
+
     given = click.get_current_context().find_root().params.get("workspace")
-    return open_workspace(Path(given)) if given else find_workspace()
+    return open_workspace(Path(given)) if given else locate()
+
+
+def a_workspace() -> WorkspaceFolder | None:
+    """The same, or None where there is none and none was asked for with -w."""
+    try:
+        return the_workspace()
+    except WorkspaceError:
+        if click.get_current_context().find_root().params.get("workspace"):
+            raise
+        return None
 
 
 def the_context() -> Context:
@@ -37,13 +51,9 @@ def the_context() -> Context:
 
 def the_run(context: Context, reference: str) -> RunFolder:
     """The run that an id, a unique prefix, ``@latest`` or ``@2`` means. Raises UnknownNameError, UsageError."""
-    folder = context.workspace.run(reference)
-    if reference and "/" not in reference and not reference.startswith(".") and folder.header.exists():
-        return folder
-    from hpcest.history import ingest, query
+    from hpcest.history.resolve import resolve
 
-    ingest.refresh(context.workspace)
-    return context.workspace.run(query.resolve(context.workspace, reference))
+    return context.workspace.run(resolve(context.workspace, reference))
 
 
 def exit_code(seen: Seen) -> int:

@@ -13,13 +13,16 @@ from hpcest.errors import HpcestError
 @runs_argument
 @json_option
 def cancel(runs: tuple[str, ...], as_json: bool) -> None:
-    """Ask for the end of each RUN: its program gets TERM, and after the grace period KILL. Ended runs stay as they are."""
+    """Ask for the end of each RUN: its program gets TERM, and after the grace period KILL. Ended runs stay as they are.
+
+    --json: a list of objects with id, status, message.
+    """
     from hpcest.lifecycle.watch import cancel as end
 
     context = the_context()
-    seen = [end(context, the_run(context, run)) for run in runs]
+    seen = [end(context, folder) for folder in [the_run(context, run) for run in runs]]
     if as_json:
-        output.print_json([{"id": one.folder.id, "status": str(one.status)} for one in seen])
+        output.print_json([{"id": one.folder.id, "status": str(one.status), "message": one.message} for one in seen])
         return
     for one in seen:
         output.say(f"{one.folder.id}: {one.status}" + (f"; {one.message}" if one.message else ""))
@@ -32,24 +35,26 @@ def cancel(runs: tuple[str, ...], as_json: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Stay and show the log of the (last) run.")
 @json_option
 def rerun(runs: tuple[str, ...], settings: tuple[str, ...], variables: tuple[str, ...], follow: bool, as_json: bool) -> None:
-    """Submit each RUN again as it was: the same snapshot, environment and arguments. The new ids are printed."""
+    """Submit each RUN again as it was: the same snapshot, environment and arguments. The new ids are printed.
+
+    --json: a list of objects with id, rerun_of; with --follow what 'hpcest show --json' prints of the last one.
+    """
     from hpcest.cli.submit import show_until_end
     from hpcest.lifecycle.rerun import spec_of_run
     from hpcest.lifecycle.submit import submit
     from hpcest.sdk.choices import with_settings
 
     context, made = the_context(), []
-    for run in runs:
-        old = the_run(context, run)
-        spec = with_settings(spec_of_run(old, pairs_of(variables, "--env-var")), pairs_of(settings, "--set"))
-        made.append((old.id, submit(context, spec, output.say).folder))
+    added, changed = pairs_of(variables, "--env-var"), pairs_of(settings, "--set")
+    specs = [(old.id, with_settings(spec_of_run(old, added), changed)) for old in [the_run(context, run) for run in runs]]
+    for old, spec in specs:
+        made.append((old, submit(context, spec, output.say).folder))
+        if not as_json:
+            output.write_name(made[-1][1].id)
     if follow:
         raise SystemExit(show_until_end(context, made[-1][1], as_json=as_json))
     if as_json:
         output.print_json([{"id": folder.id, "rerun_of": old} for old, folder in made])
-        return
-    for _, folder in made:
-        output.write(folder.id + "\n")
 
 
 @click.command(short_help="Set or remove tags of a run.")
@@ -59,17 +64,19 @@ def rerun(runs: tuple[str, ...], settings: tuple[str, ...], variables: tuple[str
 def tag(run: str, tags: tuple[str, ...], remove: bool) -> None:
     """Set tags of RUN, or with --remove take them away."""
     from hpcest.sdk.run import Run
-    from hpcest.sdk.workspace import Workspace
 
-    context = the_context()
-    found = Run.get(Workspace(context.workspace), the_run(context, run).id)
-    for one in tags:
-        key, _, value = one.partition("=")
+    found = Run(str(the_run(the_context(), run).path))
+    pairs = [one.partition("=")[::2] for one in tags]
+    if any(not key for key, _ in pairs):
+        raise click.BadParameter("a tag needs a name: KEY or KEY=VALUE", param_hint="KEY[=VALUE]...")
+    missing = [key for key, _ in pairs if key not in found.get_tags()] if remove else []
+    if missing:
+        raise HpcestError(f"run {found.id} has no tag {missing[0]!r}", hint=f"its tags: {', '.join(found.get_tags()) or 'none'}")
+    for key, value in pairs:
         if remove:
             found.remove_tags(key)
         else:
             found.tag(key, value)
-    found.flush()
 
 
 @click.command(short_help="Move runs to the trash, or back, or remove them for good.")
@@ -89,14 +96,13 @@ def delete(runs: tuple[str, ...], restore: bool, purge: bool, yes: bool) -> None
             trash.restore(context.workspace, run)
             output.say(f"{run}: restored")
         return
-    for run in runs:
-        folder = context.workspace.trash / run
-        if not (purge and folder.is_dir()):
-            live = the_run(context, run)
-            trash.put(context, live)
-            folder = context.workspace.trash / live.id
+    in_trash = {entry.name for entry in context.workspace.trash.iterdir()} if context.workspace.trash.is_dir() else set()
+    found = {run if purge and run in in_trash else the_run(context, run).id: None for run in runs}
+    if purge and not yes and not click.confirm(f"remove {', '.join(found)} with all files for good?", err=True):
+        raise HpcestError("nothing was removed")
+    for run_id in found:
+        if run_id not in in_trash:
+            trash.put(context, context.workspace.run(run_id))
         if purge:
-            if not yes and not click.confirm(f"remove run {folder.name} and all its files for good?", err=True):
-                raise HpcestError(f"run {folder.name} was left in the trash", hint=f"take it out: hpcest delete --restore {folder.name}")
-            trash.purge(context.workspace, folder.name)
-        output.say(f"{folder.name}: " + ("removed" if purge else f"in the trash; take it out: hpcest delete --restore {folder.name}"))
+            trash.purge(context.workspace, run_id)
+        output.say(f"{run_id}: " + ("removed" if purge else f"in the trash; take it out: hpcest delete --restore {run_id}"))

@@ -10,14 +10,16 @@ from hpcest.cli import output
 
 
 @click.command(short_help="Make a directory a workspace.")
-@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--name", default="", help="What to call it; default: the directory's name.")
+@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
+@click.option("--name", default="", metavar="TEXT", help="What to call it; default: the directory's name.")
 def init(directory: Path, name: str) -> None:
     """Make DIR (default: the current directory) a workspace. One that is there is left as it is.
 
     Everything is kept in DIR/.hpcest; put it on storage that all nodes see.
     """
     from hpcest.lifecycle.workspace import create_workspace
+    from hpcest.model.folders import WorkspaceFolder
 
+    there = WorkspaceFolder(directory.absolute()).header.exists()
     workspace = create_workspace(directory, name=name)
-    output.say(f"workspace {workspace.root}")
+    output.say(f"{workspace.root} is a workspace already" if there else f"workspace {workspace.root}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 import click
 
 import hpcest
+from hpcest.cli import output
+from hpcest.cli.groups import Group
 from hpcest.errors import HpcestError
 
 #: Command → where it is, and its short help: so that --help imports none of them (a test compares).
@@ -28,7 +33,7 @@ COMMANDS = {
     "compare": ("hpcest.cli.metrics:compare", "Show in what runs differ."),
     "artifacts": ("hpcest.cli.artifacts:artifacts", "List or get the files of a run."),
     "models": ("hpcest.cli.models:models", "List, register, show or download models."),
-    "compute": ("hpcest.cli.compute:compute", "List the compute targets."),
+    "compute": ("hpcest.cli.compute:compute", "List or show the compute targets."),
     "env": ("hpcest.cli.env:env", "List or show built environments."),
     "plugins": ("hpcest.cli.plugins:plugins", "List the plugins, and what is wrong with them."),
     "doctor": ("hpcest.cli.doctor:doctor", "Check this machine and this workspace."),
@@ -37,8 +42,8 @@ COMMANDS = {
 }
 
 
-class Root(click.Group):
-    """Imports a command's file when the command is used, and turns HpcestError into one clean message."""
+class Root(Group):
+    """Imports a command's file when the command is used, and turns errors into one clean message."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The built-in commands in the order of a run's life, then those of plugins."""
@@ -62,18 +67,6 @@ class Root(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest name for a misspelt command."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
-            if near:
-                raise click.UsageError(f"{error.message}; did you mean {near[0]!r}?", ctx) from None
-            raise
-
     def _add_plugin_commands(self) -> None:
         """Let external plugins add theirs; without any, nothing is imported for it."""
         if not getattr(self, "_asked", False):
@@ -82,22 +75,42 @@ class Root(click.Group):
 
             load_plugins().add_commands(self)
 
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        """Read the options; --help, which asks plugins for their commands, is inside the boundary too."""
+        with _boundary(traceback="--traceback" in args):
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; the boundary between errors and their messages."""
-        try:
+        """Run a command."""
+        with _boundary(traceback=bool(ctx.params.get("traceback"))):
             return super().invoke(ctx)
-        except HpcestError as error:
-            if ctx.params.get("traceback"):
-                raise
-            raise _Shown(error) from error
+
+
+@contextlib.contextmanager
+def _boundary(*, traceback: bool) -> Iterator[None]:
+    """The boundary between errors and their messages. What is nobody's mistake but ours goes through, as a traceback."""
+    try:
+        yield
+    except HpcestError as error:
+        if traceback:
+            raise
+        raise _Shown(error.message, error.hint, error.exit_code) from error
+    except OSError as error:
+        if traceback or error.errno == errno.EPIPE:  # a reader that has gone is click's business
+            raise
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        raise _Shown(": ".join([*names, error.strerror or str(error)]), "--traceback shows where it came from", 1) from error
+    except KeyboardInterrupt:
+        output.say("interrupted")
+        raise click.exceptions.Exit(130) from None
 
 
 class _Shown(click.ClickException):
-    """An HpcestError as click prints it, with its exit code."""
+    """An error as click prints it, with its exit code."""
 
-    def __init__(self, error: HpcestError) -> None:
-        super().__init__(f"{error.message}\nHint: {error.hint}" if error.hint else error.message)
-        self.exit_code = error.exit_code  # type: ignore[misc]  # click declares it for the class, and reads it from the instance
+    def __init__(self, message: str, hint: str, exit_code: int) -> None:
+        super().__init__(output.clean_lines(f"{message}\nHint: {hint}" if hint else message))
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it for the class, and reads it from the instance
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -106,7 +119,13 @@ class _Shown(click.ClickException):
 @click.option("--traceback", is_flag=True, help="Show where an error came from.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the programs that are started.")
 def cli(verbose: bool, **read_by_others: Any) -> None:
-    """Describe a training script, what it needs and where it runs; get a reproducible, recorded run."""
+    """Describe a training script, what it needs and where it runs; get a reproducible, recorded run.
+
+    RUN is an id, a unique beginning of one, @latest, @2 for the second latest, or @latest:EXPERIMENT.
+
+    Data goes to stdout, talk to stderr. Exit codes: 0 fine, 1 the operation failed, 2 wrong
+    usage; wait, submit -f and logs -f return the run's (128+N where signal N ended it).
+    """
     if verbose:
         import logging
 
@@ -115,4 +134,5 @@ def cli(verbose: bool, **read_by_others: Any) -> None:
 
 def main() -> None:
     """The entry point of the command."""
+    output.prepare_streams()
     cli(prog_name="hpcest")

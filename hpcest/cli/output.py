@@ -3,89 +3,142 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import isfinite, isnan
 from typing import Any
 
 import click
 
 _COLOURS = {
     "Completed": "green", "Failed": "red", "Canceled": "yellow", "Running": "cyan", "Queued": "blue", "Preparing": "blue",
-    "Finalizing": "cyan", "CancelRequested": "yellow", "NotResponding": "red",
+    "Finalizing": "cyan", "CancelRequested": "yellow", "NotResponding": "red", "ok": "green", "note": "yellow", "bad": "red",
 }  # fmt: skip
+KEPT = ("id", "run", "key")  # columns of what is typed or pasted again
+_NARROWEST = 10  # what a column of words needs, so that it is worth having
+
+
+def prepare_streams() -> None:
+    """Have no character fail to be printed: what the terminal's encoding lacks is shown as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def clean(value: Any) -> str:
     """A text for one table cell: control characters, which could drive the terminal, are shown as escapes."""
     text = "" if value is None else str(value)
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
+
+
+def clean_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(clean(line) for line in text.split("\n"))
 
 
 def say(line: str) -> None:
-    """One line of talk, to stderr."""
-    click.echo(line, err=True)
+    """One line of talk (or several), to stderr."""
+    click.echo(clean_lines(line), err=True)
 
 
 def write(text: str) -> None:
-    """Data as it is, to stdout (logs, CSV)."""
-    stream = sys.stdout
-    try:
-        stream.write(text)
-    except UnicodeEncodeError:  # a terminal that isn't UTF-8
-        stream.write(text.encode(stream.encoding, "replace").decode(stream.encoding))
-    stream.flush()
+    """Data as it is, to stdout: logs, ids."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def write_name(text: str) -> None:
+    """A name on a line of its own: as it is for a program that reads it, without control characters on a terminal."""
+    write((clean(text) if sys.stdout.isatty() else text) + "\n")
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows as CSV below a line of headings, to stdout."""
+    import csv
+
+    shown = clean if sys.stdout.isatty() else lambda cell: cell
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([shown(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:
-    """One JSON document, to stdout."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=True, default=str))
+    """One JSON document, to stdout. Numbers that JSON has not are texts: "NaN", "Infinity", "-Infinity"."""
+    click.echo(json.dumps(_plain(value), indent=1, ensure_ascii=True, allow_nan=False, default=str))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "") -> None:
-    """Rows below headings. On a terminal with rules and colours, else aligned text without cuts."""
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not isfinite(value):
+        return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "", keep: Collection[str] = KEPT, names: bool = False
+) -> None:
+    """Rows below headings. On a terminal with rules and colours, else aligned text without cuts.
+
+    The columns called as in ``keep`` are never broken, however narrow the terminal. Headings are in capitals
+    in plain text, unless they are ``names`` of something.
+    """
     cells = [[clean(value) for value in row] for row in rows]
     if not cells and empty:
         say(empty)
         return
     if sys.stdout.isatty():
-        _rich_table(columns, cells)
+        _rich_table(columns, cells, keep)
         return
     widths = [max(len(heading), *(len(row[number]) for row in cells), 0) for number, heading in enumerate(columns)]
-    for line in [[heading.upper() for heading in columns], *cells]:
+    for line in [[heading if names else heading.upper() for heading in columns], *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]], keep: Collection[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for heading in columns:
-        made.add_column(heading, overflow="fold")
+    made, least = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False), 0
+    for number, heading in enumerate(columns):
+        longest = max([len(heading), *(len(row[number]) for row in cells)])
+        least += 3 + (longest if heading in keep else min(longest, _NARROWEST))
+        made.add_column(Text(heading), overflow="fold", no_wrap=heading in keep)
     for row in cells:
-        made.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console().print(made)
+        made.add_row(*(Text(cell, style=_style(heading, cell)) for heading, cell in zip(columns, row, strict=True)))
+    # A terminal that is narrower wraps the lines itself, which is better than a column of single letters.
+    plain = Console(color_system=None) if not _coloured() else Console()
+    plain.width = max(plain.width, least)
+    plain.print(made)
+
+
+def _style(heading: str, cell: str) -> str:
+    return _COLOURS.get(cell.partition(" ")[0], "") if heading in ("status", "state") else ""
+
+
+def _coloured() -> bool:
+    """Whether stdout is a terminal that wants colours: see no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def pairs(items: Mapping[str, Any]) -> None:
     """Names and values, one a line, values aligned; empty values are left out."""
-    shown = {name: value for name, value in items.items() if value not in (None, "", [], {})}
-    width = max(map(len, shown), default=0)
+    shown = {clean(name): value for name, value in items.items() if value not in (None, "", [], {}, ())}
+    width, coloured = max(map(len, shown), default=0), _coloured()
     for name, value in shown.items():
-        text = "\n".join(clean(line) for line in value) if isinstance(value, (list, tuple)) else clean(value)
-        first, *rest = text.split("\n")
-        click.echo(f"{click.style(name.ljust(width), bold=True)}  {status(first)}")
+        first, *rest = [clean(line) for line in value] if isinstance(value, (list, tuple)) else [clean(value)]
+        if coloured:
+            first = click.style(first, fg=_COLOURS.get(first.partition(" ")[0])) if name == "status" else first
+        click.echo(f"{click.style(name.ljust(width), bold=True) if coloured else name.ljust(width)}  {first}")
         for line in rest:
             click.echo(" " * (width + 2) + line)
-
-
-def status(text: str) -> str:
-    """A status in its colour (which click takes out where stdout is no terminal)."""
-    colour = _COLOURS.get(text.partition(" ")[0])
-    return click.style(text, fg=colour) if colour else text
 
 
 def moment(seconds: float | None) -> str:

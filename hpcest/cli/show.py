@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 @run_argument
 @json_option
 def show(run: str, as_json: bool) -> None:
-    """Show all that is known of RUN: an id, a unique prefix of one, @latest, or @2 for the second latest."""
+    """Show all that is known of RUN: an id, a unique beginning of one, @latest, or @2 for the second latest.
+
+    --json: an object with id, status, reason, message, attempt, exit_code, created, queued, started, ended (seconds
+    since the epoch, or null), user, host, folder, spec (as it was submitted), environment (kind, key, facts; empty
+    before it is made), job (what the backend recorded), facts (what it says now), usage, display_name, description,
+    tags, properties, metrics, artifacts, parent, children, models.
+    """
     from hpcest.lifecycle.collect import collect
     from hpcest.lifecycle.watch import look_at
 
@@ -59,16 +66,17 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
         "folder": str(seen.folder.path),
         "spec": header.get("spec") or {},
         "environment": {key: lock.get(key) for key in ("kind", "key", "facts")} if lock else {},
-        "job": seen.state.job or {},
+        "job": {key: value for key, value in (seen.state.job or {}).items() if key != "t"},
         "facts": dict(seen.facts),
-        "usage": seen.state.usage,
+        "usage": {key: value for key, value in seen.state.usage.items() if key != "t"},
         "display_name": run.display_name,
         "description": run.description,
         "tags": run.get_tags(),
         "properties": run.get_properties(),
         "metrics": run.get_metrics(),
         "artifacts": run.get_file_names(),
-        "children": seen.state.children,
+        "parent": (header.get("spec") or {}).get("parent") or "",
+        "children": [child.id for child in run.get_children()],
         "models": [model.id for model in models],
     }
 
@@ -83,9 +91,9 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
         "status": known["status"] + (f" ({known['reason']})" if known["reason"] else ""),
         "why": known["message"],
         "experiment": spec.get("experiment"),
-        "description": known["description"],
-        "command": command.get("line") or " ".join([command.get("script", ""), *command.get("arguments", ())]).strip(),
-        "compute": spec.get("compute", "local"),
+        "description": known["description"].splitlines(),
+        "command": _command(command).splitlines(),
+        "compute": spec.get("compute", "local") if command else "",  # a child of a program has none
         "environment": f"{known['environment']['kind']} {known['environment']['key'][:12]}" if known["environment"] else "",
         "snapshot": spec.get("snapshot", "")[:12],
         "git": f"{git.get('branch', '')} {git.get('commit', '')[:12]}{' with changes' if git.get('dirty') else ''}".strip(),
@@ -99,10 +107,17 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
         "metrics": [f"{name} = {output.number(value)}" for name, value in known["metrics"].items()],
         "artifacts": shown + ([f"and {len(known['artifacts']) - 20} more"] if len(known["artifacts"]) > 20 else []),
         "models": known["models"],
-        "parent": spec.get("parent"),
+        "parent": known["parent"],
         "children": known["children"],
         "folder": known["folder"],
     }
+
+
+def _command(command: dict[str, Any]) -> str:
+    """As it would be typed; nothing for a child of a program."""
+    if not command.get("script"):
+        return str(command.get("line", ""))
+    return shlex.join([command["script"], *command.get("arguments", ())])
 
 
 def _usage(usage: dict[str, Any]) -> list[str]:
@@ -114,7 +129,10 @@ def _usage(usage: dict[str, Any]) -> list[str]:
 @run_argument
 @json_option
 def explain(run: str, as_json: bool) -> None:
-    """Say in a sentence why RUN waits, runs or failed, and what to do next."""
+    """Say in a sentence why RUN waits, runs or failed, and what to do next.
+
+    --json: an object with id, status, reason, why, next (what to do, or empty), log (its last lines, where they may tell).
+    """
     from hpcest.lifecycle.explain import explain as why
     from hpcest.lifecycle.watch import look_at
 
@@ -124,8 +142,8 @@ def explain(run: str, as_json: bool) -> None:
     if as_json:
         output.print_json({"id": seen.folder.id, "status": str(seen.status), "reason": str(seen.reason), **explained})
         return
-    output.write(f"{seen.folder.id} is {seen.status}: {explained['why']}\n")
+    output.write(output.clean_lines(f"{seen.folder.id} is {seen.status}: {explained['why']}") + "\n")
     if explained["next"]:
-        output.write(f"next: {explained['next']}\n")
+        output.write(output.clean_lines(f"next: {explained['next']}") + "\n")
     if explained["log"]:
-        output.write("the log ends with:\n" + "".join(f"    {line}\n" for line in explained["log"]))
+        output.write("the log ends with:\n" + "".join(f"    {output.clean(line.expandtabs())}\n" for line in explained["log"]))

@@ -6,12 +6,12 @@ import contextlib
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from hpcest.contracts import Say
 from hpcest.environments.complaints import decisive, hint_for
@@ -37,6 +37,16 @@ try:
 except OSError as error:
     sys.exit("error: %s: %s" % (argv[0], error.strerror))
 """
+
+
+class _Child(Protocol):
+    """What ``kit.process.start`` gives, as far as it is used here."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int: ...
 
 
 class BuildLog:
@@ -127,16 +137,14 @@ class BuildLog:
         finally:
             os.close(leash)
 
-    def _wait(self, child: subprocess.Popen[bytes], step: str) -> int:
+    def _wait(self, child: _Child, step: str) -> int:
         began = time.monotonic()
-        while True:
-            try:
-                return child.wait(timeout=HEARTBEAT_S)
-            except subprocess.TimeoutExpired:
-                passed = time.monotonic() - began
-                if passed > TIME_LIMIT_S:
-                    raise self.failure(step, f"no end after {passed / 3600:.1f} h") from None
-                self.say(f"{step}: {passed:.0f} s …")
+        while not _has_ended(child, HEARTBEAT_S):
+            passed = time.monotonic() - began
+            if passed > TIME_LIMIT_S:
+                raise self.failure(step, f"no end after {passed / 3600:.1f} h")
+            self.say(f"{step}: {passed:.0f} s …")
+        return child.wait()
 
     def _copy(self, source: int, lines: list[str]) -> None:
         with open(source, "rb") as output:
@@ -147,11 +155,21 @@ class BuildLog:
                     self.note(line)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _has_ended(child: _Child, seconds: float) -> bool:
+    """Wait for so many seconds at most."""
+    end, nap = time.monotonic() + seconds, 0.001
+    while child.poll() is None:
+        if time.monotonic() > end:
+            return False
+        time.sleep(nap)
+        nap = min(nap * 2, 0.05)
+    return True
+
+
+def _end(child: _Child) -> None:
     """End what the program left running: its whole process group, first kindly."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(_GRACE_S)
+        _has_ended(child, _GRACE_S)
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

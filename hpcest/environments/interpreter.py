@@ -130,10 +130,10 @@ def ask(path: str, memory: Path, variables: Mapping[str, str] = os.environ) -> I
         raise EnvironmentBuildError(f"{path} can't be read: {error.strerror}", hint=_offer(variables)) from None
     mark = f"{path}\0{real}\0{found.st_mtime_ns}\0{found.st_size}\0{found.st_ino}"
     note = memory / f"{hashlib.sha256(os.fsencode(mark)).hexdigest()[:16]}.json"
-    known = None if is_script else _remembered(note)  # a script, pyenv's say, can lead anywhere
+    known = _remembered(note)
     if known is None:
         known = _asked(path, variables)
-        if not is_script:
+        if not is_script:  # a script, pyenv's say, can lead elsewhere the next time
             with contextlib.suppress(OSError):  # asked again next time
                 memory.mkdir(parents=True, exist_ok=True)
                 write_json(note, asdict(known))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from typing import TYPE_CHECKING
 
 from hpcest.model.folders import RunFolder
@@ -16,22 +17,24 @@ if TYPE_CHECKING:
     from hpcest.lifecycle.context import Context
     from hpcest.lifecycle.watch import Seen
 
+#: Collecting takes moments, listeners aside.
+PATIENCE_S = 60.0
+
 
 def collect(context: Context, seen: Seen) -> list[str]:
     """Collect a finished run; every later call for the same run does nothing. Returns warnings of listeners."""
-    from hpcest.onnode.record import EventWriter
-
     folder = seen.folder
     if not seen.finished or seen.state.collected:
         return []
     with contextlib.suppress(OSError):  # before anything else, so that no crash leaves them
         (folder.state / "secrets.json").unlink(missing_ok=True)
-    if not _first(folder):
+    first = _first(folder)
+    if first:
+        _tidy(folder)
+    if first or _was_interrupted(folder):
+        _note(folder)
+    if not first:
         return []
-    _tidy(folder)
-    writer = EventWriter(folder.path, "watch")
-    writer.event("collected")
-    writer.close()
     before = "Running" if seen.state.started else "Queued"
     changed = context.plugins.notify("hpcest_status_changed", run=folder, before=before, after=seen.status.value)
     return changed + context.plugins.notify("hpcest_after_collect", run=folder)
@@ -43,6 +46,21 @@ def _first(folder: RunFolder) -> bool:
         return True
     except OSError:  # collected by another process, or a disk that can't be written: then there is nothing to tidy
         return False
+
+
+def _was_interrupted(folder: RunFolder) -> bool:
+    """Whether whoever collected it was killed before it could say so."""
+    try:
+        return time.time() - os.stat(folder.state / "collected").st_mtime > PATIENCE_S
+    except OSError:
+        return False
+
+
+def _note(folder: RunFolder) -> None:
+    from hpcest.lifecycle.journal import append
+
+    with contextlib.suppress(OSError):
+        append(folder, "watch", {"e": "collected"})
 
 
 def _tidy(folder: RunFolder) -> None:
@@ -68,12 +86,14 @@ def refresh(context: Context) -> list[str]:
         return []
     from hpcest.lifecycle.watch import look  # takes half as long again as a listing in which all runs have ended
 
-    warnings = []
+    warnings, news = [], False
     before = {run_id: status for run_id, _, status in open_runs}
     for run_id, seen in look(context, map(context.workspace.run, before)).items():
+        news = news or seen.finished or before[run_id] != seen.status.value
         if seen.finished:
             warnings += collect(context, seen)
         elif before[run_id] != seen.status.value:
             warnings += context.plugins.notify("hpcest_status_changed", run=seen.folder, before=before[run_id], after=seen.status.value)
-    ingest.refresh(context.workspace)
+    if news:
+        ingest.refresh(context.workspace)
     return warnings

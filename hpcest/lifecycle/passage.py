@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -15,6 +16,7 @@ import hpcest
 from hpcest.contracts import Backend, Environment, Framework, Lock, Say
 from hpcest.errors import HpcestError
 from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.secrets import without_secrets
 from hpcest.model.codec import encode
 from hpcest.model.folders import RunFolder
@@ -22,7 +24,7 @@ from hpcest.model.plan import Plan
 from hpcest.model.spec import SCHEMA, RunSpec
 from hpcest.onnode import processes
 from hpcest.onnode.ids import new_run_id
-from hpcest.onnode.record import EventWriter, put_json
+from hpcest.onnode.record import put_json
 
 Step = Callable[["Passage"], None]
 
@@ -57,16 +59,13 @@ class Passage:
             pass
         return cls(context, spec, say, folder, dry=dry)
 
-    def writer(self) -> EventWriter:
-        """The event file of this process in the run folder."""
-        return EventWriter(self.folder.path, "submit")
-
     def status(self, status: str, *, reason: str = "", message: str = "") -> None:
         """Record a status, if the run is recorded at all."""
         if self.recorded:
-            writer = self.writer()
-            writer.event("status", v=status, by="submit", a=0, r=reason or None, m=message or None)
-            writer.close()
+            with contextlib.suppress(OSError):  # that this process is gone will tell as much
+                append(
+                    self.folder, "submit", {"e": "status", "v": status, "by": "submit", "a": 0, "r": reason or None, "m": message or None}
+                )
 
 
 def record(passage: Passage) -> None:
@@ -100,9 +99,7 @@ def _fill(folder: RunFolder, passage: Passage) -> None:
     for part in (folder.events, folder.state, folder.outputs, folder.logs, folder.user_logs, folder.system_logs):
         part.mkdir(parents=True)
     put_json(str(folder.header), header(passage))
-    writer = EventWriter(folder.path, "submit")
-    writer.event("status", v="Preparing", by="submit", a=0)
-    writer.close()
+    append(folder, "submit", {"e": "status", "v": "Preparing", "by": "submit", "a": 0})
 
 
 def header(passage: Passage) -> dict[str, object]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hpcest.contracts import Say
@@ -16,6 +18,7 @@ from hpcest.errors import EnvironmentBuildError, HpcestError, PluginError, SpecE
 from hpcest.lifecycle import prepare, snapshot
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.git import git_facts
+from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.passage import Passage, Step, record, source_of
 from hpcest.lifecycle.runtime import travelling_runtime
 from hpcest.lifecycle.secrets import secrets
@@ -39,8 +42,18 @@ def check(passage: Passage) -> None:
         raise SpecError(f"there is no run {spec.resume_from!r} to resume from", hint="give its whole id: see 'hpcest runs'")
     source = source_of(passage)
     script = spec.command.script
-    if script and not spec.snapshot and source.is_dir() and not os.path.isfile(source / script):
+    if script and not spec.snapshot and source.is_dir() and not _may_be_there(source / script):
         raise SpecError(f"entry script {script!r} is not in {source}", hint=_nearest_script(passage))
+
+
+def _may_be_there(script: Path) -> bool:
+    """False where there is no such file; where that can't be seen, the snapshot will say why."""
+    try:
+        return stat.S_ISREG(os.stat(script).st_mode)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _check_variables(spec: RunSpec) -> None:
@@ -162,10 +175,12 @@ def hand_over(passage: Passage) -> None:
         raise CanceledBeforeSubmitError(f"run {passage.folder.id} was canceled while it was prepared")
     passage.offered, began = True, time.time()
     passage.job = passage.backend.submit(passage.plan, passage.folder)
-    writer = passage.writer()
-    writer.event("status", v="Queued", by="submit", a=0, t=began)  # only now is it true, but it may run already
-    writer.event("job", backend=passage.backend.name, compute=passage.spec.compute, **passage.job)
-    writer.close()
+    queued = {"e": "status", "v": "Queued", "by": "submit", "a": 0, "t": began}  # only now is it true, but it may run already
+    job = {**passage.job, "e": "job", "backend": passage.backend.name, "compute": passage.spec.compute}
+    try:
+        append(passage.folder, "submit", queued, job)
+    except OSError as error:
+        passage.say(f"warning: run {passage.folder.id} was submitted, but {passage.folder.events} can't be written: {error.strerror}")
     if passage.folder.cancel.exists() and _taken_back(passage):  # whoever canceled came too early for the backend
         raise CanceledBeforeSubmitError(f"run {passage.folder.id} was canceled while it was submitted")
     for problem in passage.context.plugins.notify("hpcest_after_submit", run=passage.folder):
@@ -205,6 +220,11 @@ def submit(context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> P
     except HpcestError as error:
         passage.status("Failed", reason="LaunchFailed", message=error.message)
         raise
+    except OSError as error:
+        wrong = _of_the_disk(passage, error)
+        if _taken_back(passage):
+            passage.status("Failed", reason="LaunchFailed", message=wrong.message)
+        raise wrong from error
     except KeyboardInterrupt:
         if _taken_back(passage):
             passage.status("Canceled", message="interrupted while it was prepared")
@@ -214,6 +234,13 @@ def submit(context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> P
             passage.status("Failed", reason="LaunchFailed", message=f"{type(error).__name__}: {error}")
         raise
     return passage
+
+
+def _of_the_disk(passage: Passage, error: OSError) -> HpcestError:
+    place = os.fspath(error.filename or passage.folder.path) if not isinstance(error.filename, int) else passage.folder.path
+    return HpcestError(
+        f"run {passage.folder.id} can't be submitted: {place}: {error.strerror or error}", hint="check its space and permissions"
+    )
 
 
 def _taken_back(passage: Passage) -> bool:

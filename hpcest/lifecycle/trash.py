@@ -1,15 +1,21 @@
-"""Deleted runs: moved to the workspace's trash, from where they can be taken back or removed for good."""
+"""Deleted runs: moved to the workspace's trash, from where they can be taken back or removed for good.
+
+The child runs that a run's program made go with it, and come back with it.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 from hpcest.errors import HpcestError, UnknownNameError, UsageError
 from hpcest.history import edits
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.watch import look_at
 from hpcest.model.folders import RunFolder, WorkspaceFolder
+from hpcest.onnode.events import read_run
+from hpcest.onnode.record import get_json
 
 
 def put(context: Context, folder: RunFolder) -> None:
@@ -17,22 +23,40 @@ def put(context: Context, folder: RunFolder) -> None:
     seen = look_at(context, folder)
     if not seen.finished:
         raise UsageError(f"run {folder.id} is {seen.status}", hint=f"end it first: hpcest cancel {folder.id}")
-    _move(context.workspace, folder.id, context.workspace.runs, context.workspace.trash)
+    for run_id in _family(context.workspace.runs, folder.id):
+        _move(context.workspace, run_id, context.workspace.runs, context.workspace.trash)
 
 
 def restore(workspace: WorkspaceFolder, run_id: str) -> None:
     """Take a run out of the trash. Raises UnknownNameError if it isn't there."""
     _in_trash(workspace, run_id)
-    _move(workspace, run_id, workspace.trash, workspace.runs)
+    for one in reversed(_family(workspace.trash, run_id)):
+        _move(workspace, one, workspace.trash, workspace.runs)
 
 
 def purge(workspace: WorkspaceFolder, run_id: str) -> None:
     """Remove a run that is in the trash for good."""
     _in_trash(workspace, run_id)
-    try:
-        shutil.rmtree(workspace.trash / run_id)
-    except OSError as error:
-        raise HpcestError(f"run {run_id} can't be removed: {error}") from error
+    for one in reversed(_family(workspace.trash, run_id)):
+        try:
+            shutil.rmtree(workspace.trash / one)
+        except OSError as error:
+            raise HpcestError(f"run {one} can't be removed: {error}") from error
+
+
+def _family(place: Path, run_id: str) -> list[str]:
+    """The run and all runs below it that are in ``place`` too."""
+    found = [run_id]
+    for one in found:  # grows meanwhile
+        for child in read_run(place / one)[0].children:
+            if os.path.basename(child) == child and child not in found and _parent_of(place / child) == one:
+                found.append(child)
+    return found
+
+
+def _parent_of(folder: Path) -> str:
+    header = get_json(str(RunFolder(folder).header)) or {}
+    return str((header.get("spec") or {}).get("parent") or "") if header.get("kind") == "child" else ""
 
 
 def _in_trash(workspace: WorkspaceFolder, run_id: str) -> None:
@@ -41,10 +65,10 @@ def _in_trash(workspace: WorkspaceFolder, run_id: str) -> None:
         raise UnknownNameError("run in the trash", run_id, known)
 
 
-def _move(workspace: WorkspaceFolder, run_id: str, source: os.PathLike[str], target: os.PathLike[str]) -> None:
+def _move(workspace: WorkspaceFolder, run_id: str, source: Path, target: Path) -> None:
     try:
-        os.makedirs(target, exist_ok=True)
-        os.rename(os.path.join(source, run_id), os.path.join(target, run_id))
+        target.mkdir(exist_ok=True)
+        os.rename(source / run_id, target / run_id)
     except OSError as error:
-        raise HpcestError(f"run {run_id} can't be moved to {os.fspath(target)}: {error.strerror}") from error
+        raise HpcestError(f"run {run_id} can't be moved to {target}: {error.strerror}") from error
     edits.announce(workspace, run_id)

@@ -5,6 +5,7 @@ A verdict needs evidence: a sentinel or a terminal state of the scheduler. Unkno
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -14,11 +15,12 @@ from typing import Any
 from hpcest.contracts import Backend, Evidence
 from hpcest.errors import BackendError
 from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.journal import append
 from hpcest.model.folders import RunFolder
 from hpcest.model.status import Reason, Status
 from hpcest.onnode import processes
 from hpcest.onnode.events import read_run
-from hpcest.onnode.record import EventWriter, get_json
+from hpcest.onnode.record import get_json
 from hpcest.onnode.state import RunState
 
 
@@ -167,17 +169,17 @@ def _conclude(folder: RunFolder, state: RunState, evidence: Evidence) -> RunStat
     if fresh.finished:
         return fresh
     assert evidence.status is not None
-    writer = EventWriter(folder.path, "watch")
-    writer.event(
-        "status",
-        v=evidence.status.value,
-        by="watch",
-        a=evidence.attempt or state.attempt,
-        r=evidence.reason.value or None,
-        m=evidence.message or None,
-        rc=evidence.exit_code,
-    )
-    writer.close()
+    verdict = {
+        "e": "status",
+        "v": evidence.status.value,
+        "by": "watch",
+        "a": evidence.attempt or state.attempt,
+        "r": evidence.reason.value or None,
+        "m": evidence.message or None,
+        "rc": evidence.exit_code,
+    }
+    with contextlib.suppress(OSError):  # another user's run, or a full disk: see _as
+        append(folder, "watch", verdict)
     concluded: RunState = read_run(folder.path)[0]
     return concluded
 
@@ -195,13 +197,11 @@ def cancel(context: Context, folder: RunFolder) -> Seen:
             f"run {folder.id} can't be told to end: its backend {name or compute!r} is not installed any more",
             hint="install its plugin again, or end the job by the means of its scheduler",
         )
-    writer = EventWriter(folder.path, "user")
-    writer.event("status", v="CancelRequested", by="user", a=known.state.attempt, who=os.environ.get("USER"))
-    writer.close()
+    request = {"e": "status", "v": "CancelRequested", "by": "user", "a": known.state.attempt, "who": os.environ.get("USER")}
+    with contextlib.suppress(OSError):  # a full disk is a good reason to cancel; whether it can be done the backend knows
+        append(folder, "user", request)
+        if backend is not None:
+            folder.cancel.touch()  # for whoever still prepares it
     if backend is None:
         return _seen(known, Evidence(Status.CANCELED, message="canceled on request"))
-    try:
-        folder.cancel.touch()  # for whoever still prepares it
-    except OSError as error:
-        raise BackendError(f"run {folder.id} can't be told to end: {error}") from error
     return _seen(_Known.of(folder), backend.cancel(folder, known.job))

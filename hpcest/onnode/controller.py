@@ -68,6 +68,7 @@ class Controller:
         if self.queue:
             self.queue.done(self.launch["run"])
         sentinel = Sentinel(self._state("exit.%d.json" % self.attempt))
+        sentinel.reserve()
         try:
             self._prepare()
             self._start()
@@ -173,6 +174,11 @@ class Controller:
     # ------------------------------------------------------------------ the end
     def _finish(self, sentinel, guardian):
         self._say("Finalizing")
+        self._judge()
+        try:
+            sentinel.note(self.outcome)
+        except OSError:
+            pass  # no room could be reserved; if all goes well the verdict is still to come
         spare = (guardian.pid,)
         left = processes.end_all(lambda: processes.members(self.launch["run"], [os.getpid()], spare), 2.0)
         if left:
@@ -200,15 +206,17 @@ class Controller:
             peak_memory_mb=round(children.ru_maxrss / 1024.0, 1),
         )
 
-    def _conclude(self, sentinel):
+    def _judge(self):
         status, reason, message = judge(self.outcome)
-        code = self.outcome["rc"]
         self.outcome.update(status=status, reason=reason, message=message)
+
+    def _conclude(self, sentinel):
+        outcome = self.outcome
         try:
-            sentinel.write(self.outcome)
+            sentinel.write(outcome)
         except OSError as error:
-            sys.stderr.write("hpcest: the verdict %s could not be written: %s\n" % (self.outcome, error))
-        self._say(status, r=reason or None, m=message or None, rc=code)
+            sys.stderr.write("hpcest: the verdict %s could not be written: %s\n" % (outcome, error))
+        self._say(outcome["status"], r=outcome["reason"] or None, m=outcome["message"] or None, rc=outcome["rc"])
         self.events.close()
 
     def _say(self, status, **fields):
@@ -226,13 +234,15 @@ class Controller:
         """In the guardian, when the controller is gone: end the run and say what is true."""
         run = self.launch["run"]
         claim = get_json(self._state("claim.%d.json" % self.attempt)) or {}
-        sentinel = self._state("exit.%d.json" % self.attempt)
+        sentinel = Sentinel(self._state("exit.%d.json" % self.attempt))
         # Without the claim another controller runs the attempt, or nobody does yet.
-        if (claim.get("guardian") or {}).get("pid") == os.getpid() and not os.path.exists(sentinel):
+        if (claim.get("guardian") or {}).get("pid") == os.getpid() and not os.path.exists(sentinel.path):
             self.events = EventWriter(self.folder, "guardian.a%d" % self.attempt)
             processes.end_all(lambda: processes.members(run), 1.0)
             self.outcome.update(rc=None, why="lost")
-            self._conclude(Sentinel(sentinel))
+            self._judge()
+            self.outcome = sentinel.noted() or self.outcome
+            self._conclude(sentinel)
         self._hand_on()
 
 
@@ -249,6 +259,24 @@ def _remove(path):
         pass
 
 
+class _Notes:
+    """In place of stderr: a full disk under the controller's log must not end the controller."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
+
+    def flush(self):
+        pass
+
+
 def main(manifest, attempt="0"):
     """Run the attempt that ``manifest`` describes, and exit with its code."""
+    sys.stderr = _Notes(sys.stderr)
     sys.exit(Controller(manifest, int(attempt)).main())

@@ -139,7 +139,7 @@ class Run:
             start = self._prefixes[_checked_name(name)] = ',"e":"metric","k":%s,"v":' % json.dumps(name)
         text = repr(value) if type(value) is float and value - value == 0.0 else _json(name, value)
         if step is not None:
-            text = '%s,"s":%s' % (text, repr(step) if type(step) is int else _json("step", step))
+            text = f'{text},"s":{step if type(step) is int else _json("step", step)}'
         now = time.time()
         since, clock = self._clock
         if not 0.0 <= now - since < CLOCK_S:

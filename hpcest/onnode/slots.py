@@ -67,12 +67,19 @@ class Queue:
         with self._locked():
             if self._given:
                 put_json(os.path.join(self.folder, "slots.json"), {"slots": self._given})
+            self._tidy()
             tickets = self._tickets()
             if run not in [waiting for _, waiting, _, _ in tickets] and not _claimed(ticket["folder"]):
                 number = max([number for number, _, _, _ in tickets] + [self._last()]) + 1
                 put_json(os.path.join(self.folder, "last.json"), number)
                 _write(os.path.join(self.folder, "%012d-%s.json" % (number, run)), ticket)
             self._dispatch()
+
+    def _tidy(self):
+        """Remove what was half written by processes that were killed. Only for who holds the lock."""
+        for name in os.listdir(self.folder):
+            if name.endswith(".tmp"):
+                _remove(os.path.join(self.folder, name))
 
     def _last(self):
         return get_json(os.path.join(self.folder, "last.json")) or 0
@@ -176,12 +183,16 @@ class Queue:
 def _write(path, ticket):
     """Write a ticket for its owner alone, whole or not at all. Raises OSError."""
     beside = path + ".tmp"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump(ticket, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, path)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump(ticket, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, path)
+    except OSError:
+        _remove(beside)
+        raise
 
 
 def _claimed(folder):

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from hpcest.onnode.record import put_json
+from hpcest.onnode.record import get_json, put_json
 
 _ROOM = 4096
 
@@ -51,12 +51,16 @@ def _judge_program(outcome):
 class Sentinel:
     """The file that says how an attempt ended, whole or absent.
 
-    Its room on the disk is taken when the attempt starts, so that a full disk can't hide the end.
+    Its room on the disk is taken when the attempt starts, so that a full disk can't hide the end. The
+    verdict is noted there as soon as the ranks have ended, and published when all is tidied up.
     """
 
     def __init__(self, path):
         self.path = path
         self._beside = path + ".tmp"
+
+    def reserve(self):
+        """Take the room."""
         try:
             with open(self._beside, "wb") as stream:
                 stream.write(b" " * _ROOM)
@@ -65,16 +69,24 @@ class Sentinel:
         except OSError:
             pass  # then the plain way is tried at the end
 
+    def note(self, outcome):
+        """Keep ``outcome`` for whoever publishes it if this process is killed. Raises OSError."""
+        with open(self._beside, "r+b") as stream:
+            stream.write(json.dumps(outcome).encode())
+            stream.truncate()
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def noted(self):
+        """The outcome that was noted but not published, or None."""
+        outcome = get_json(self._beside)
+        return outcome if isinstance(outcome, dict) and "status" in outcome else None
+
     def write(self, outcome):
         """Publish ``outcome``. Raises OSError only if the disk refuses in every way."""
         outcome = dict(outcome, t=time.time())
-        data = json.dumps(outcome).encode()
         try:
-            with open(self._beside, "r+b") as stream:
-                stream.write(data)
-                stream.truncate()
-                stream.flush()
-                os.fsync(stream.fileno())
+            self.note(outcome)
             os.replace(self._beside, self.path)
         except OSError:
             put_json(self.path, outcome)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,36 +11,58 @@ from typing import Any
 from hpcest.errors import SpecError, UsageError
 from hpcest.kit.units import parse_memory, parse_time
 from hpcest.model.codec import decode, encode
-from hpcest.model.spec import Command, Distribution, EnvironmentSpec, RunSpec
+from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
+from hpcest.sdk.inputs import input_text
 from hpcest.sdk.jobfile import FILE_NAME, load_job
 from hpcest.sdk.requirements import read_conda_file, read_requirements
 
 
-def spec_of(what: Path, default_compute: str, source: Path | None = None) -> RunSpec:
-    """The run spec of a script, a job file, or a folder with ``hpcest.yaml``. Raises UsageError, ConfigError."""
+def spec_of(what: Path, default_compute: str, source: Path | None = None, warn: Callable[[str], None] = lambda _: None) -> RunSpec:
+    """The run spec of a script, a job file, or a folder with ``hpcest.yaml``. Raises UsageError, ConfigError.
+
+    ``warn`` is told of keys of a job file that have no effect.
+    """
     if what.is_dir():
         if not (what / FILE_NAME).exists():
-            raise UsageError(f"the folder {what} has no {FILE_NAME}", hint=f"name a script: hpcest submit {what / 'train.py'}")
+            raise UsageError(f"the folder {str(what)!r} has no {FILE_NAME}", hint=f"name a script: hpcest submit {what / 'train.py'}")
         what = what / FILE_NAME
     if not what.is_file():
-        raise UsageError(f"there is no file or folder {str(what)!r} to submit")
+        raise _missing("file or folder", what)
     if what.suffix in (".yaml", ".yml"):
-        spec = load_job(what, default_compute=default_compute)
-        return replace(spec, source=str(source.absolute())) if source else spec
-    folder = source_of_script(what, source)
-    script = what.absolute().relative_to(folder.absolute())
-    return RunSpec(folder.absolute().name, Command(script=str(script)), default_compute, source=str(folder.absolute()))
+        spec = load_job(what, default_compute=default_compute, warn=warn)
+        return replace(spec, source=os.path.abspath(source)) if source else spec
+    script = Path(os.path.abspath(what))
+    folder = source_of_script(script, source)
+    return RunSpec(folder.name or "root", Command(script=str(script.relative_to(folder))), default_compute, source=str(folder))
+
+
+def _missing(kind: str, what: Path) -> UsageError:
+    """The error for a path that is not there, with the nearest one that is."""
+    from difflib import get_close_matches
+
+    try:
+        there = [str(what.parent / entry.name) for entry in os.scandir(what.parent)][:1000]
+    except OSError:
+        there = []
+    near = get_close_matches(str(what), there, n=1)
+    return UsageError(
+        f"there is no {kind} {str(what)!r}", hint=f"did you mean {near[0]!r}?" if near else "a path is relative to the current directory"
+    )
 
 
 def source_of_script(script: Path, source: Path | None) -> Path:
-    """What is frozen with a script: ``source``, else the current directory if the script is below it, else its own folder."""
+    """What is frozen with a script: ``source``, else the current directory if the script is below it, else its own folder.
+
+    ``script`` is an absolute path without ``..``. Raises UsageError for one that is not in ``source``.
+    """
     if source is not None:
-        if not script.absolute().is_relative_to(source.absolute()):
-            raise UsageError(f"the script {script} is not in the source directory {source}")
-        return source
+        folder = Path(os.path.abspath(source))
+        if not script.is_relative_to(folder):
+            raise UsageError(f"the script {str(script)!r} is not in the source directory {str(source)!r}")
+        return folder
     here = Path.cwd()
-    below = script.absolute().is_relative_to(here) and here != Path.home() and here != Path("/")
-    return here if below else script.absolute().parent
+    below = script.is_relative_to(here) and here not in (Path.home(), Path("/"))
+    return here if below else script.parent
 
 
 def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str, Any]) -> RunSpec:
@@ -50,9 +73,11 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
         spec = replace(spec, command=replace(spec.command, arguments=(*spec.command.arguments, *arguments)))
     plain = {"compute": "compute", "experiment": "experiment", "name": "display_name", "framework": "framework"}
     changes: dict[str, Any] = {field: options[name] for name, field in plain.items() if options.get(name)}
-    for name, field in {"inputs": "inputs", "variables": "environment_variables", "tags": "tags"}.items():
+    for name, field in {"variables": "environment_variables", "tags": "tags"}.items():
         if options.get(name):
             changes[field] = {**getattr(spec, field), **options[name]}
+    if options.get("inputs"):
+        changes["inputs"] = {**spec.inputs, **{name: input_text(value, Path.cwd()) for name, value in options["inputs"].items()}}
     if options.get("distribution"):
         kind = options["distribution"]
         changes["distribution"] = None if kind == "none" else Distribution(kind)
@@ -60,7 +85,7 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
     return with_settings(spec, options.get("settings") or {})
 
 
-def _resources(spec: RunSpec, options: Mapping[str, Any]) -> Any:
+def _resources(spec: RunSpec, options: Mapping[str, Any]) -> Resources:
     names = {"nodes": "nodes", "procs_per_node": "procs_per_node", "cpus": "cpus", "gpus": "gpus"}
     changes = {field: options[name] for name, field in names.items() if options.get(name) is not None}
     if options.get("mem"):
@@ -81,14 +106,14 @@ def _environment(asked: EnvironmentSpec, options: Mapping[str, Any]) -> Environm
         else:
             pip += read_requirements(Path(name))
     elif name and ("/" in name or name.endswith((".txt", ".yaml", ".yml"))):
-        raise SpecError(f"there is no environment file {name!r}")
+        raise _missing("environment file", Path(name))
     elif name:
         changes["kind"] = name
     return replace(asked, pip=tuple(pip), conda=tuple(conda), **changes)
 
 
 def with_settings(spec: RunSpec, settings: Mapping[str, str]) -> RunSpec:
-    """``spec`` with single fields replaced: dotted path → value as YAML. Raises SpecError, UnknownNameError."""
+    """``spec`` with single fields replaced: dotted path → value, read as in a job file. Raises UsageError."""
     if not settings:
         return spec
     from hpcest.kit.yamlfile import parse
@@ -98,7 +123,9 @@ def with_settings(spec: RunSpec, settings: Mapping[str, str]) -> RunSpec:
         *above, last = key.split(".")
         place = data
         for name in above:
-            place = place.setdefault(name, {})
+            if place.get(name) is None:
+                place[name] = {}
+            place = place[name]
             if not isinstance(place, dict):
                 raise SpecError(f"--set {key}: {name!r} has no fields")
         place[last] = parse(text, Path(f"--set {key}")).value

@@ -22,7 +22,7 @@ def path_of(folder: str, name: str) -> Path:
     try:
         found = Path(artifact_path(folder, name))
     except ValueError as error:
-        raise SpecError(str(error), hint="see the names that there are: get_file_names()") from error
+        raise SpecError(str(error), hint="the names that there are: get_file_names(), or hpcest artifacts list") from error
     if "\0" in str(name):
         raise SpecError(f"{name!r} can't be the name of a file")
     return found
@@ -77,31 +77,32 @@ def copy_files(folder: str, pairs: Sequence[tuple[str, Path]]) -> list[str]:
     return left_out
 
 
-def copy_whole(source: Path, target: Path, root: Path | None = None) -> None:
+def copy_whole(source: Path, target: Path, root: Path | None = None, *, _above: tuple[Path, ...] = ()) -> None:
     """Copy a file, or a folder with everything in it, to ``target``, which is new or a folder to add to.
 
     Links are copied as what they lead to, so that the copy is complete, unless they lead to something within
     the folder itself. With ``root`` nothing may lead out of it. Raises SpecError for that, for links that
-    lead nowhere and for pipes and the like; OSError.
+    lead nowhere or in a circle, and for pipes and the like; OSError.
     """
     _check(source, root)
     if not source.is_dir():
         shutil.copyfile(source, target)
         return
     top = source.resolve()
+    if top in _above:
+        raise SpecError(f"the links in {str(_above[0])!r} lead in a circle, by {str(top)!r}", hint="remove one of them")
     target.mkdir(exist_ok=True)
     for path in _below(source):
         here = target / path.relative_to(source)
-        inner = path.is_symlink() and path.resolve().is_relative_to(top)
-        if inner and not os.path.isabs(os.readlink(path)):
-            here.unlink(missing_ok=True)
-            here.symlink_to(os.readlink(path))
-            continue
         _check(path, root)
+        if path.is_symlink() and path.resolve().is_relative_to(top):
+            here.unlink(missing_ok=True)
+            here.symlink_to(os.path.relpath(path.resolve(), path.parent.resolve()))
+            continue
         if not path.is_dir():
             shutil.copyfile(path, here)
         elif path.is_symlink():
-            copy_whole(path.resolve(), here, root)
+            copy_whole(path.resolve(), here, root, _above=(*_above, top))
         else:
             here.mkdir(exist_ok=True)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,18 @@ from hpcest.errors import ConfigError, SpecError
 from hpcest.kit.units import parse_memory, parse_time
 from hpcest.kit.yamlfile import Document, decode_document, load
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
-from hpcest.sdk.requirements import read_conda_file, read_requirements
+from hpcest.sdk.inputs import input_text
+from hpcest.sdk.requirements import conda_packages, read_conda_file, read_requirements
 
 FILE_NAME = "hpcest.yaml"
 _PLACEHOLDER = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_IGNORED = "has no effect off Azure"
 
 
 @dataclass(frozen=True)
 class JobEnvironment:
-    """``environment:`` as a mapping. ``conda_file`` and ``pip_file`` are relative to the job file."""
+    """``environment:`` as a mapping. ``conda_file`` (or what it would hold) and ``pip_file`` are relative to the job file."""
 
     kind: str = "auto"
     name: str = ""
@@ -27,9 +33,14 @@ class JobEnvironment:
     pip: tuple[str, ...] = ()
     pip_file: str = ""
     conda: tuple[str, ...] = ()
-    conda_file: str = ""
+    conda_file: Any = None
     image: str = ""
     variables: dict[str, str] = field(default_factory=dict)
+    # Azure's own, without effect here:
+    version: str = ""
+    description: str = ""
+    os_type: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,14 +52,23 @@ class JobResources:
     cpus: int | None = None
     gpus: int | None = None
     memory: str = ""
+    # Azure's own, without effect here:
+    instance_type: Any = None
+    max_instance_count: Any = None
+    shm_size: Any = None
+    docker_args: Any = None
+    locations: Any = None
+    properties: Any = None
 
 
 @dataclass(frozen=True)
 class JobDistribution:
-    """``distribution:`` with v2's ``type`` and processes per node."""
+    """``distribution:`` with v2's ``type`` and processes per node; ``worker_count`` are TensorFlow's processes on all nodes."""
 
     type: str
     process_count_per_instance: int = 1
+    worker_count: int | None = None
+    parameter_server_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,43 +98,52 @@ class JobFile:
     environment: Any = None
     environment_variables: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
     distribution: JobDistribution | None = None
     resources: JobResources = field(default_factory=JobResources)
     limits: JobLimits = field(default_factory=JobLimits)
     slurm: dict[str, Any] = field(default_factory=dict)
+    # Azure's own, without effect here:
+    identity: Any = None
+    services: Any = None
+    queue_settings: Any = None
+    parent_job_name: Any = None
 
 
-def load_job(path: Path, *, default_compute: str = "local") -> RunSpec:
-    """The run spec of a job file. Raises ConfigError with the line of what is wrong."""
+def load_job(path: Path, *, default_compute: str = "local", warn: Callable[[str], None] = lambda _: None) -> RunSpec:
+    """The run spec of a job file; ``warn`` is told of each key without effect. Raises ConfigError with the line of what is wrong."""
     document = load(path)
     if isinstance(document.value, dict):
         document.value.pop("$schema", None)
     job = decode_document(JobFile, document)
-    if job.type != "command":
-        raise ConfigError(f"{document.where('type')}: a job of type {job.type!r} can't be run; this is a command job's place")
-    if bool(job.command) == bool(job.script):
-        raise ConfigError(f"{path}: a job needs either 'command' or 'script'")
-    inputs = {name: _input(path, name, value) for name, value in job.inputs.items()}
+    _check(document, job)
+    _tell_ignored(document, warn)
+    inputs = {name: _input(document, name, value) for name, value in job.inputs.items()}
+    outputs = {name: _output(document, name, value) for name, value in job.outputs.items()}
+    known = {**{f"inputs.{name}": value for name, value in inputs.items()}, **{f"outputs.{name}": value for name, value in outputs.items()}}
 
     def filled(text: str, key: str) -> str:
-        return _interpolated(text, inputs, document, key)
+        return _interpolated(text, known, document, key)
 
-    per_node = max(job.resources.procs_per_node, job.distribution.process_count_per_instance if job.distribution else 1)
+    line = filled(job.command, "command")
+    if outputs and line:  # the program finds the folders, as it would on Azure
+        line = f"mkdir -p {shlex.join(outputs.values())}\n{line}"
+    variables = {name: filled(value, f"environment_variables.{name}") for name, value in job.environment_variables.items()}
     return RunSpec(
-        experiment=job.experiment_name or path.absolute().parent.name,
+        experiment=job.experiment_name or Path(os.path.abspath(path)).parent.name,
         command=Command(
             script=job.script,
             arguments=tuple(filled(word, f"arguments[{number}]") for number, word in enumerate(job.arguments)),
-            line=filled(job.command, "command"),
+            line=line,
         ),
         compute=job.compute.removeprefix("azureml:") or default_compute,
         framework=job.framework,
         display_name=job.display_name or job.name,
         description=job.description,
-        source=str((path.parent / job.code).absolute()),
+        source=os.path.abspath(path.parent / job.code),
         environment=_environment(document, path, job.environment),
-        environment_variables={name: filled(value, f"environment_variables.{name}") for name, value in job.environment_variables.items()},
-        resources=_resources(document, job, per_node),
+        environment_variables={**{f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}, **variables},
+        resources=_resources(document, job),
         distribution=Distribution(job.distribution.type.lower()) if job.distribution else None,
         inputs=inputs,
         tags=job.tags,
@@ -123,36 +152,94 @@ def load_job(path: Path, *, default_compute: str = "local") -> RunSpec:
     )
 
 
-def _resources(document: Document, job: JobFile, per_node: int) -> Resources:
-    asked = job.resources
-    try:
-        memory = parse_memory(asked.memory) if asked.memory else None
-        limit = parse_time(job.limits.timeout, bare="s") if job.limits.timeout else None
-    except SpecError as error:
-        raise ConfigError(f"{document.where('resources')}: {error.message}", hint=error.hint) from error
+def _check(document: Document, job: JobFile) -> None:
+    """Refuse what could not run as it is written."""
+    if job.type != "command":
+        raise ConfigError(f"{document.where('type')}: a job of type {job.type!r} can't be run", hint="only command jobs can: type: command")
+    if bool(job.command) == bool(job.script):
+        both = "has both 'command' and 'script'" if job.script else "has neither 'command' nor 'script'"
+        raise ConfigError(f"{document.where('script' if job.script else '')}: the job {both}", hint="it needs one of them")
+    if job.arguments and job.command:
+        raise ConfigError(f"{document.where('arguments')}: arguments go with a script", hint="write them into the command")
+    if job.distribution and job.distribution.parameter_server_count:
+        key = "distribution.parameter_server_count"
+        raise ConfigError(f"{document.where(key)}: parameter servers are not supported", hint="use worker_count alone")
+
+
+def _tell_ignored(document: Document, warn: Callable[[str], None]) -> None:
+    """Say which keys were accepted for Azure ML's sake."""
+    ignored = ["identity", "services", "queue_settings", "parent_job_name"]
+    ignored += [
+        f"resources.{name}" for name in ("instance_type", "max_instance_count", "shm_size", "docker_args", "locations", "properties")
+    ]
+    for key in ignored:
+        if key in document.lines:
+            warn(f"{document.where(key)}: {key} {_IGNORED}")
+
+
+def _resources(document: Document, job: JobFile) -> Resources:
+    asked, ranks = job.resources, job.distribution
+    per_node = max(asked.procs_per_node, ranks.process_count_per_instance if ranks else 1)
+    if ranks and ranks.worker_count is not None:
+        if ranks.worker_count % asked.instance_count:
+            where = document.where("distribution.worker_count")
+            raise ConfigError(f"{where}: {ranks.worker_count} workers can't be spread evenly over {asked.instance_count} nodes")
+        per_node = ranks.worker_count // asked.instance_count
+    memory = _parsed(parse_memory, asked.memory, document, "resources.memory")
+    limit = _parsed(parse_time, job.limits.timeout, document, "limits.timeout")
     return Resources(asked.instance_count, per_node, asked.cpus, asked.gpus, memory, limit)
 
 
-def _input(path: Path, name: str, value: Any) -> str:
+def _parsed(parse: Callable[[str], int], text: str, document: Document, key: str) -> int | None:
+    try:
+        return parse(text) if text else None
+    except SpecError as error:
+        raise ConfigError(f"{document.where(key)}: {error.message}", hint=error.hint) from error
+
+
+def _input(document: Document, name: str, value: Any) -> str:
     """An input's value: a literal, or the path of a file or folder, relative to the job file."""
-    if isinstance(value, dict):
-        value = value.get("path", value.get("default"))
-        if value is None:
-            raise ConfigError(f"{path}: input {name!r} has no path")
-        local = path.parent / str(value)
-        return str(local.absolute()) if local.exists() else str(value)
-    return str(value)
+    where, base = document.where(f"inputs.{name}"), document.path.parent
+    if value is None or isinstance(value, list):
+        raise ConfigError(f"{where}: input {name!r} must be a value, or a mapping with 'path', not {value!r}")
+    if not isinstance(value, dict):
+        return _literal(value)
+    if value.get("path") is None:
+        if value.get("default") is None:
+            raise ConfigError(f"{where}: input {name!r} has no path")
+        return _literal(value["default"])
+    path = str(value["path"])
+    if path.startswith("azureml:"):
+        raise ConfigError(f"{where}: {path!r} is kept on Azure", hint="name a file or folder that the nodes can read")
+    found = input_text(path, base)
+    if found == path and "://" not in path and not path.startswith("/"):
+        raise ConfigError(f"{where}: there is no file or folder {str(base / path)!r}", hint="a path is relative to the job file")
+    return found
 
 
-def _interpolated(text: str, inputs: dict[str, str], document: Document, key: str) -> str:
-    """``${{inputs.x}}`` replaced; anything else in ``${{…}}`` is an error, never left over."""
+def _literal(value: Any) -> str:
+    """A value of YAML as a program's argument: true and false as YAML spells them."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _output(document: Document, name: str, value: Any) -> str:
+    """Where an output belongs, seen from the program: a folder of its own among the run's outputs, or the path that is given."""
+    where = document.where(f"outputs.{name}")
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{where}: {name!r} can't be the name of an output", hint="use letters, digits and _")
+    path = value.get("path") if isinstance(value, dict) else None
+    if path is None or "://" in str(path) or str(path).startswith("azureml:"):
+        return f"outputs/{name}"
+    return os.path.abspath(document.path.parent / str(path))
+
+
+def _interpolated(text: str, known: Mapping[str, str], document: Document, key: str) -> str:
+    """``${{inputs.x}}`` and ``${{outputs.x}}`` replaced; anything else in ``${{…}}`` is an error, never left over."""
 
     def value(match: re.Match[str]) -> str:
-        kind, _, name = match.group(1).partition(".")
-        if kind != "inputs" or name not in inputs:
-            known = ", ".join(f"inputs.{known}" for known in inputs) or "none"
-            raise ConfigError(f"{document.where(key)}: {match.group(0)} is not known", hint=f"known: {known}")
-        return inputs[name]
+        if match.group(1) not in known:
+            raise ConfigError(f"{document.where(key)}: {match.group(0)} is not known", hint="known: " + (", ".join(known) or "none"))
+        return known[match.group(1)]
 
     return _PLACEHOLDER.sub(value, text)
 
@@ -161,12 +248,18 @@ def _environment(document: Document, path: Path, given: Any) -> EnvironmentSpec:
     if given is None:
         return EnvironmentSpec()
     if isinstance(given, str):
+        if given.startswith("azureml:"):
+            raise ConfigError(
+                f"{document.where('environment')}: {given!r} is kept on Azure",
+                hint="describe it: environment: {pip_file: requirements.txt}, or {image: …}",
+            )
         return EnvironmentSpec(kind=given)
     asked = decode_document(JobEnvironment, document, where="environment")
     conda, pip = list(asked.conda), list(asked.pip)
     if asked.pip_file:
         pip += read_requirements(path.parent / asked.pip_file)
     if asked.conda_file:
-        from_conda, from_pip = read_conda_file(path.parent / asked.conda_file)
+        inline = not isinstance(asked.conda_file, str)
+        from_conda, from_pip = conda_packages(asked.conda_file, path) if inline else read_conda_file(path.parent / asked.conda_file)
         conda, pip = conda + from_conda, pip + from_pip
     return EnvironmentSpec(asked.kind, asked.name, asked.python, tuple(pip), tuple(conda), asked.image, asked.variables)

@@ -1,58 +1,98 @@
-"""Registered models: versions of files that runs made, kept in the workspace.
-
-    .hpcest/models/NAME/VERSION/model.json     name, version, where it came from, tags
-    .hpcest/models/NAME/VERSION/data/…         the file or folder itself
-
-A version appears whole or not at all: it is written beside and renamed to the first free number, so
-two registrations at once get two versions and an interrupted one leaves none.
-"""
+"""Registered models: versions of files that runs made, kept in the workspace."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
-from hpcest.kit.files import read_json, write_json
+from hpcest.sdk import registry
+from hpcest.sdk.azure import MODEL, warn_ignored
+from hpcest.sdk.experiment import has_all
+from hpcest.sdk.files import copy_whole
 
 if TYPE_CHECKING:
     from hpcest.sdk.run import Run
     from hpcest.sdk.workspace import Workspace
 
+#: Azure ML's filters: names with values, or a list of names and of [name, value].
+Filter = Mapping[str, str | None] | Sequence[str | Sequence[str]]
+
 
 class Model:
-    """One version of a registered model: ``Model(workspace, 'iris')`` is the latest.
+    """One version of a registered model: ``Model(workspace, 'iris')`` is the latest, ``Model(workspace, id='iris:3')`` the third.
 
-    ``name``, ``version``, ``tags``, ``properties``, ``description``, ``created_time`` (seconds since the
-    epoch), ``run_id``, ``framework``, ``framework_version``. Raises UnknownNameError.
+    ``tags``, ``properties``, ``run_id`` and ``model_framework`` narrow the choice. Its attributes are ``name``,
+    ``version``, ``id``, ``tags``, ``properties``, ``description``, ``created_time`` (seconds since the epoch),
+    ``run_id``, ``framework``, ``framework_version``. Raises UnknownNameError if there is none such.
     """
 
-    def __init__(self, workspace: Workspace, name: str, version: int | None = None) -> None:
-        known = list(_versions(workspace, name))
-        if not known:
-            raise UnknownNameError("model", name, sorted({model for model, _ in _all(workspace)}))
-        chosen = max(known) if version is None else int(version)
-        if chosen not in known:
-            raise UnknownNameError(f"version of model {name!r}", str(chosen), map(str, known))
-        self.workspace = workspace
-        self.folder = _home(workspace, name) / str(chosen)
-        self._facts: dict[str, Any] = read_json(self.folder / "model.json") or {}
-        self.name, self.version = name, chosen
+    def __init__(
+        self,
+        workspace: Workspace,
+        name: str | None = None,
+        id: str | None = None,
+        tags: Filter | None = None,
+        properties: Filter | None = None,
+        version: int | None = None,
+        run_id: str | None = None,
+        model_framework: str | None = None,
+        expand: bool = True,
+    ) -> None:
+        if id is not None:
+            name, version = _named(id)
+        if not isinstance(name, str):
+            raise SpecError("a model needs a name or an id", hint="Model(workspace, 'name'), or id='name:version'")
+        chosen = _choose(
+            workspace, name, version, {"tags": tags, "properties": properties, "run_id": run_id, "model_framework": model_framework}
+        )
+        self._open(workspace, name, chosen)
 
-    id = property(lambda self: f"{self.name}:{self.version}", doc="``name:version``")
-    tags = property(lambda self: dict(self._facts.get("tags", {})), doc="The tags.")
-    properties = property(lambda self: dict(self._facts.get("properties", {})), doc="The properties.")
-    description = property(lambda self: str(self._facts.get("description", "")), doc="The description.")
-    created_time = property(lambda self: float(self._facts.get("created", 0.0)), doc="When it was registered.")
-    run_id = property(lambda self: str(self._facts.get("run_id", "")), doc="The run it came from, or empty.")
-    framework = property(lambda self: str(self._facts.get("framework", "")), doc="Model framework, or empty.")
-    framework_version = property(lambda self: str(self._facts.get("framework_version", "")), doc="Its version, or empty.")
+    def _open(self, workspace: Workspace, name: str, version: int) -> None:
+        self.workspace, self.name, self.version = workspace, name, version
+        self.folder = registry.home(workspace.folder, name) / str(version)
+        self._facts = registry.read(workspace.folder, name, version)
+
+    @property
+    def id(self) -> str:
+        """``name:version``"""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags, as a dict of its own."""
+        return dict(self._facts.get("tags") or {})
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The properties, as a dict of its own."""
+        return dict(self._facts.get("properties") or {})
+
+    @property
+    def description(self) -> str:
+        """What it is."""
+        return str(self._facts.get("description", ""))
+
+    @property
+    def created_time(self) -> float:
+        """When it was registered, in seconds since the epoch."""
+        return float(self._facts.get("created", 0.0))
+
+    @property
+    def run_id(self) -> str:
+        """The run it came from, or empty."""
+        return str(self._facts.get("run_id", ""))
+
+    @property
+    def framework(self) -> str:
+        """What it was made with, or empty."""
+        return str(self._facts.get("framework", ""))
+
+    @property
+    def framework_version(self) -> str:
+        """The version of that, or empty."""
+        return str(self._facts.get("framework_version", ""))
 
     @property
     def run(self) -> Run | None:
@@ -75,121 +115,158 @@ class Model:
         workspace: Workspace,
         model_path: str | Path,
         model_name: str,
-        tags: Mapping[str, str] | None = None,
-        properties: Mapping[str, str] | None = None,
-        description: str = "",
+        tags: Mapping[str, object] | None = None,
+        properties: Mapping[str, object] | None = None,
+        description: str | None = None,
         *,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
         run_id: str = "",
-        framework: str = "",
-        framework_version: str = "",
+        root: Path | None = None,
+        **azure: Any,
     ) -> Model:
-        """Copy a file or folder into the registry as the next version of ``model_name``. Raises HpcestError."""
-        source = Path(model_path)
-        if not source.exists():
-            raise SpecError(f"there is no file or folder {str(source)!r} to register as a model")
-        if not model_name.strip() or len(model_name) > 200:
-            raise SpecError(f"{model_name!r} can't be the name of a model", hint="1 to 200 characters")
-        home = _home(workspace, model_name)
-        beside = home / f".{uuid.uuid4().hex}"
+        """Copy a file or folder into the registry as the next version of ``model_name``; return it.
+
+        Links are followed; with ``root`` none may lead out of it. Raises SpecError for a name that no model can
+        have and for what can't be copied whole, HpcestError.
+        """
+        warn_ignored("Model.register", azure, MODEL)
         facts = {
-            "name": model_name, "created": time.time(), "file": source.name, "run_id": run_id, "description": description,
-            "tags": {str(key): str(value) for key, value in (tags or {}).items()},
+            "run_id": run_id,
+            "description": description or "",
+            "tags": {str(key): "" if value is None else str(value) for key, value in (tags or {}).items()},
             "properties": {str(key): str(value) for key, value in (properties or {}).items()},
-            "framework": framework, "framework_version": framework_version,
-        }  # fmt: skip
-        try:
-            (beside / "data").mkdir(parents=True)
-            _copy(source, beside / "data" / source.name)
-            version = _publish(workspace, beside, facts)
-        except OSError as error:
-            raise HpcestError(f"the model {model_name!r} can't be registered in {home}: {error.strerror}") from error
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-        return cls(workspace, model_name, version)
+            "framework": model_framework or "",
+            "framework_version": model_framework_version or "",
+        }
+        return cls._of(workspace, model_name, registry.register(workspace.folder, model_name, Path(model_path), facts, root))
+
+    @classmethod
+    def _of(cls, workspace: Workspace, name: str, version: int) -> Model:
+        made = cls.__new__(cls)
+        made._open(workspace, name, version)
+        return made
 
     @staticmethod
     def list(
         workspace: Workspace,
         name: str | None = None,
-        *,
-        latest: bool = False,
+        tags: Filter | None = None,
+        properties: Filter | None = None,
         run_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        latest: bool = False,
+        dataset_id: str | None = None,
+        expand: bool = True,
+        page_count: int = 255,
+        model_framework: str | None = None,
     ) -> list[Model]:
-        """The registered models, by name and newest version first; ``latest`` gives one of each name."""
-        found = [Model(workspace, model, version) for model, version in sorted(_all(workspace), key=lambda pair: (pair[0], -pair[1]))]
-        found = [model for model in found if name is None or model.name == name]
-        if latest:
-            found = [model for number, model in enumerate(found) if number == 0 or found[number - 1].name != model.name]
-        if run_id is not None:
-            found = [model for model in found if model.run_id == run_id]
-        return [model for model in found if all(model.tags.get(key) == value for key, value in (tags or {}).items())]
+        """The registered models, by name and newest version first; ``latest`` gives one of each name.
+
+        ``tags`` is a dict, or Azure ML's list of names and ``[name, value]``; ``properties`` likewise.
+        ``dataset_id``, ``expand`` and ``page_count`` have no effect.
+        """
+        conditions = {"tags": tags, "properties": properties, "run_id": run_id, "model_framework": model_framework}
+        found: dict[tuple[str, int], Model] = {}
+        for model_name, version in registry.all_versions(workspace.folder):
+            if name not in (None, model_name) or (latest and (model_name, 0) in found):
+                continue
+            try:
+                model = Model._of(workspace, model_name, version)
+            except UnknownNameError:
+                continue  # deleted between the listing and now
+            if model._meets(conditions):
+                found[model_name, 0 if latest else version] = model
+        return [*found.values()]
+
+    def _meets(self, conditions: Mapping[str, Any]) -> bool:
+        plain = {"run_id": self.run_id, "model_framework": self.framework}
+        return all(conditions[key] in (None, value) for key, value in plain.items()) and all(
+            has_all(have, _wanted(conditions[key])) for key, have in (("tags", self.tags), ("properties", self.properties))
+        )
+
+    @staticmethod
+    def get_model_path(model_name: str, version: int | None = None, _workspace: Workspace | None = None) -> str:
+        """The path of a model's file or folder, the latest version by default, in the workspace that is meant here.
+
+        Inside a run that is the run's workspace. Raises UnknownNameError, WorkspaceError.
+        """
+        from hpcest.sdk.workspace import Workspace
+
+        return str(Model(_workspace or Workspace.from_config(), model_name, version=version).path)
 
     def download(self, target_dir: str | Path = ".", exist_ok: bool = False) -> str:
-        """Copy the model's file or folder into ``target_dir``; return its path there. Raises SpecError if it is there."""
+        """Copy the model's file or folder into ``target_dir``; return its path there.
+
+        Raises SpecError if something of that name is there, unless ``exist_ok``; HpcestError.
+        """
         target = Path(target_dir) / self.path.name
         if target.exists() and not exist_ok:
             raise SpecError(f"{target} exists already", hint="choose another directory, or overwrite it with exist_ok=True")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy(self.path, target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_whole(self.path, target)
+        except OSError as error:
+            raise HpcestError(f"{self.id} can't be copied to {target}: {error.strerror or error}") from error
         return str(target)
 
     def delete(self) -> None:
-        """Remove this version. Its number is not given again."""
-        gone = self.folder.with_name(f".{uuid.uuid4().hex}")
-        os.rename(self.folder, gone)
-        self.folder.with_suffix(".deleted").touch()
-        shutil.rmtree(gone, ignore_errors=True)
+        """Remove this version for good. Its number is not given again. Raises UnknownNameError if it is gone already."""
+        registry.delete(self.workspace.folder, self.name, self.version)
 
     def serialize(self) -> dict[str, Any]:
-        """All that is known of the model."""
-        return {**self._facts, "version": self.version, "id": self.id, "path": str(self.path)}
+        """All that is known of the model.
+
+        ``name``, ``version``, ``id``, ``created`` (seconds since the epoch), ``description``, ``run_id``,
+        ``framework``, ``framework_version``, ``tags``, ``properties``, ``path``.
+        """
+        return {
+            "name": self.name,
+            "version": self.version,
+            "id": self.id,
+            "created": self.created_time,
+            "description": self.description,
+            "run_id": self.run_id,
+            "framework": self.framework,
+            "framework_version": self.framework_version,
+            "tags": self.tags,
+            "properties": self.properties,
+            "path": str(self.path),
+        }
 
     def __repr__(self) -> str:
         return f"Model(name={self.name!r}, version={self.version})"
 
 
-def _home(workspace: Workspace, name: str) -> Path:
-    """A directory for any name: what a path can't hold is percent-encoded."""
-    encoded = quote(name, safe=" ")
-    return workspace.folder.models / (encoded if encoded not in (".", "..") else encoded.replace(".", "%2E"))
+def _named(reference: str) -> tuple[str, int | None]:
+    """``name:version`` in its two parts."""
+    name, colon, version = str(reference).rpartition(":")
+    if not colon or not name or not version.isdigit():
+        raise SpecError(f"{reference!r} is no id of a model", hint="an id is name:version, such as iris:3")
+    return name, int(version)
 
 
-def _versions(workspace: Workspace, name: str) -> Iterator[int]:
-    try:
-        entries = os.listdir(_home(workspace, name))
-    except OSError:
-        return
-    yield from (int(entry) for entry in entries if entry.isdigit())
+def _choose(workspace: Workspace, name: str, version: int | None, conditions: Mapping[str, Any]) -> int:
+    """The version that is meant: the one named, else the latest that meets the conditions."""
+    known = registry.versions(workspace.folder, name)
+    if not known:
+        raise UnknownNameError("model", name, registry.names(workspace.folder))
+    if version is not None:
+        version = int(version) if str(version).isdigit() else version
+        if version not in known:
+            raise UnknownNameError(f"version of model {name!r}", str(version), map(str, known))
+        known = [version]
+    if all(value is None for value in conditions.values()):
+        return known[-1]
+    for number in reversed(known):
+        if Model._of(workspace, name, number)._meets(conditions):
+            return number
+    wanted = ", ".join(f"{key}={value!r}" for key, value in conditions.items() if value is not None)
+    raise UnknownNameError(f"model with {wanted}", name, (), hint="see: hpcest models list")
 
 
-def _all(workspace: Workspace) -> Iterator[tuple[str, int]]:
-    from urllib.parse import unquote
-
-    try:
-        names = os.listdir(workspace.folder.models)
-    except OSError:
-        return
-    for entry in names:
-        yield from ((unquote(entry), version) for version in _versions(workspace, unquote(entry)))
-
-
-def _publish(workspace: Workspace, beside: Path, facts: dict[str, Any]) -> int:
-    """Rename ``beside`` to the first version that nobody has or had."""
-    while True:
-        taken = [int(entry.split(".")[0]) for entry in os.listdir(beside.parent) if entry.split(".")[0].isdigit()]
-        version = max(taken, default=0) + 1
-        write_json(beside / "model.json", {**facts, "version": version}, sync=True)
-        try:
-            os.rename(beside, beside.parent / str(version))
-            return version
-        except OSError:
-            if not (beside.parent / str(version)).exists():
-                raise
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
-    else:
-        shutil.copyfile(source, target)
+def _wanted(given: Filter | str | None) -> dict[str, str | None]:
+    """A filter as names with values, None for any value."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    pairs = [given] if isinstance(given, str) else given or ()
+    return {pair if isinstance(pair, str) else str(pair[0]): None if isinstance(pair, str) else str(pair[1]) for pair in pairs}

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcest.errors import RunFailedError, UnknownNameError
-from hpcest.onnode import run as onnode
+from hpcest.errors import HpcestError, RunFailedError, SpecError, UnknownNameError
 from hpcest.onnode.events import read_run
 from hpcest.onnode.record import EventWriter, get_json
+from hpcest.sdk import files
+from hpcest.sdk.experiment import has_all
+from hpcest.sdk.opening import find_run, inside_a_run, writer_of
+from hpcest.sdk.runfiles import RunFiles
 
 if TYPE_CHECKING:
     from hpcest.lifecycle.watch import Seen
     from hpcest.model.folders import RunFolder
+    from hpcest.sdk.environment import Environment
     from hpcest.sdk.experiment import Experiment
     from hpcest.sdk.model import Model
     from hpcest.sdk.workspace import Workspace
 
 
-class Run(onnode.Run):
+class Run(RunFiles):
     """One run of an experiment; everything that it can log inside a program it can log here too.
 
     ``Run(experiment, run_id)`` or ``Run.get(workspace, run_id)`` opens an existing one. Inside a
@@ -31,46 +34,44 @@ class Run(onnode.Run):
     """
 
     def __init__(self, experiment: Experiment | str, run_id: str | EventWriter | None = None) -> None:
+        self._experiment: Experiment | None = None
         if isinstance(experiment, str):  # a run folder, as the tracking part makes them
-            super().__init__(experiment, run_id if isinstance(run_id, EventWriter) else None)
-            self._experiment: Experiment | None = None
+            super().__init__(experiment, run_id if isinstance(run_id, EventWriter) and inside_a_run() else writer_of(experiment))
             return
-        from hpcest.history.query import resolve
-
-        folder = experiment.workspace.folder.run(str(run_id))
-        if not folder.header.exists():
-            folder = experiment.workspace.folder.run(resolve(experiment.workspace.folder, str(run_id)))
-        super().__init__(str(folder.path), EventWriter(str(folder.path), "user"))
+        super().__init__(folder := find_run(experiment.workspace.folder, str(run_id)), writer_of(folder))
+        mine = str(self._spec.get("experiment", ""))
+        if mine != experiment.name:
+            hint = f"it belongs to {mine!r}; Run.get(workspace, id) finds the runs of all experiments"
+            raise UnknownNameError(f"run of experiment {experiment.name!r}", self.id, (), hint=hint)
         self._experiment = experiment
 
     @classmethod
     def get(cls, workspace: Workspace, run_id: str) -> Run:
         """The run with that id, a unique prefix of it, or ``@latest``. Raises UnknownNameError."""
-        from hpcest.history.query import resolve
-        from hpcest.sdk.experiment import Experiment
-
-        folder = workspace.folder.run(run_id)
-        if not folder.header.exists():
-            folder = workspace.folder.run(resolve(workspace.folder, run_id))
-        header = get_json(str(folder.header)) or {}
-        return cls(Experiment(workspace, (header.get("spec") or {}).get("experiment") or "unknown"), folder.id)
+        found = cls(find_run(workspace.folder, str(run_id)))
+        found._experiment = _experiment_of(workspace, found._spec)
+        return found
 
     @staticmethod
-    def list(experiment: Experiment, **filters: Any) -> Iterator[Run]:
+    def list(
+        experiment: Experiment,
+        type: str | None = None,
+        tags: Mapping[str, str | None] | str | None = None,
+        properties: Mapping[str, str | None] | str | None = None,
+        status: str | None = None,
+        include_children: bool = False,
+    ) -> Iterator[Run]:
         """The same as ``experiment.get_runs``."""
-        return experiment.get_runs(**filters)
+        return experiment.get_runs(type, tags, properties, include_children, status=status)
 
     # ------------------------------------------------------------------ where it belongs
     @property
     def experiment(self) -> Experiment:
         """The experiment, with its workspace; inside a program too, where hpcest is installed."""
         if self._experiment is None:
-            from hpcest.lifecycle.workspace import open_workspace
-            from hpcest.sdk.experiment import Experiment
             from hpcest.sdk.workspace import Workspace
 
-            root = Path(self.folder).parents[2]
-            self._experiment = Experiment(Workspace(open_workspace(root)), self._spec.get("experiment") or "unknown")
+            self._experiment = _experiment_of(Workspace(Path(self.folder).parents[2]), self._spec)
         return self._experiment
 
     @property
@@ -84,14 +85,33 @@ class Run(onnode.Run):
 
     @property
     def parent(self) -> Run | None:
-        """The run that this one is a child of, or None."""
-        parent = self._spec.get("parent")
-        return Run(self.experiment, parent) if parent else None
+        """The run that this one is a child of; None if there is none, or it was deleted."""
+        return _there(self.workspace, self._spec.get("parent"))
 
     @property
     def type(self) -> str:
         """The framework of the run; empty for a child that a program made."""
         return str(self._spec.get("framework", "script"))
+
+    @property
+    def display_name(self) -> str:
+        """What the run is called; may be changed at any time, and be empty."""
+        return str(self._name("display_name"))
+
+    @display_name.setter
+    def display_name(self, value: str) -> None:
+        self._writer.event("name", v=str(value))
+        self._edited()
+
+    @property
+    def description(self) -> str:
+        """What the run is for; may be changed at any time."""
+        return str(self._name("description"))
+
+    @description.setter
+    def description(self, value: str) -> None:
+        self._writer.event("description", v=str(value))
+        self._edited()
 
     # ------------------------------------------------------------------ status
     def _look(self) -> Seen:
@@ -109,15 +129,16 @@ class Run(onnode.Run):
         return self.get_status()
 
     def get_detailed_status(self) -> dict[str, Any]:
-        """The status with its reason, a sentence, and what the backend knows."""
+        """The status now with its ``reason``, the sentence ``details`` that says why, and the backend's own ``facts``."""
         seen = self._look()
-        return {"status": str(seen.status), "reason": str(seen.reason), "details": seen.message, **seen.facts}
+        return {"status": str(seen.status), "reason": str(seen.reason), "details": seen.message, "facts": dict(seen.facts)}
 
     def get_details(self) -> dict[str, Any]:
-        """The whole record, with Azure ML's keys.
+        """What is known of the run, in Azure ML's keys.
 
-        ``runId, target, status, startTimeUtc, endTimeUtc, error, properties, tags, inputDatasets,
-        outputDatasets, runDefinition`` (the run spec), ``logFiles`` (name → path), ``submittedBy``.
+        ``runId``, ``target``, ``status``, ``startTimeUtc``, ``endTimeUtc``, ``error`` (where it failed),
+        ``properties``, ``tags``, ``inputDatasets``, ``outputDatasets``, ``runDefinition`` (the spec),
+        ``logFiles`` (name → path), ``submittedBy``.
         """
         seen, header = self._look(), get_json(str(self._paths.header)) or {}
         details: dict[str, Any] = {
@@ -134,18 +155,16 @@ class Run(onnode.Run):
             "logFiles": {name: str(Path(self.folder) / name) for name in self._log_names()},
             "submittedBy": header.get("user", ""),
         }
-        if seen.message and str(seen.status) == "Failed":
+        if str(seen.status) == "Failed":
             details["error"] = {"code": str(seen.reason), "message": seen.message}
         return details
 
     def get_details_with_logs(self) -> dict[str, Any]:
         """``get_details()`` with the text of each log in place of its path."""
         details = self.get_details()
-        details["logFiles"] = {name: Path(path).read_text(encoding="utf-8", errors="replace") for name, path in details["logFiles"].items()}
+        logs = {name: files.artifact(self.folder, name) for name in details["logFiles"]}
+        details["logFiles"] = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in logs.items()}
         return details
-
-    def _log_names(self) -> Sequence[str]:
-        return [name for name in self.get_file_names() if name.split("/")[0] in ("user_logs", "system_logs")]
 
     def wait_for_completion(
         self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
@@ -161,8 +180,7 @@ class Run(onnode.Run):
         if show_output:
             for item in follow.follow(context, self._paths):
                 if isinstance(item, str):
-                    sys.stdout.write(item)
-                    sys.stdout.flush()
+                    _show(item)
                 else:
                     sys.stderr.write(f"{self.id}: {item.status}{'; ' + item.message if item.message else ''}\n")
         seen = follow.wait(context, self._paths)
@@ -172,29 +190,42 @@ class Run(onnode.Run):
         return self.get_details()
 
     def cancel(self) -> None:
-        """Ask for the end of the run: its program gets TERM, and after the grace period KILL."""
+        """Ask for the end of the run: its program gets TERM, and after the grace period KILL. A run that has ended stays as it is."""
         from hpcest.lifecycle.watch import cancel
 
         cancel(self.workspace.context, self._paths)
+
+    def _end(self, status: str, **fields: Any) -> None:
+        """A submitted run ends when its program does, whatever is said inside it or here."""
+        if (get_json(os.path.join(self.folder, "run.json")) or {}).get("kind") == "run":
+            self.flush()
+        else:
+            super()._end(status, **fields)
 
     # ------------------------------------------------------------------ children
     def get_children(
         self,
         recursive: bool = False,
-        tags: Mapping[str, str] | None = None,
-        properties: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | str | None = None,
+        properties: Mapping[str, str | None] | str | None = None,
         type: str | None = None,
         status: str | None = None,
     ) -> Iterator[Run]:
-        """The runs below this one, in the order in which they were made; ``recursive`` with theirs."""
-        for child_id in read_run(self.folder)[0].children:
-            child = Run(self.experiment, child_id)
-            wanted = all(child.get_tags().get(key) == value for key, value in (tags or {}).items())
-            wanted = wanted and all(child.get_properties().get(key) == value for key, value in (properties or {}).items())
-            if wanted and (type is None or child.type == type) and (status is None or child.get_status() == status):
+        """The runs below this one that are still there, in the order in which they were made; ``recursive`` with theirs.
+
+        ``tags`` and ``properties`` as in ``Experiment.get_runs``.
+        """
+        made = [child for child in (_there(self.workspace, child_id) for child_id in read_run(self.folder)[0].children) if child]
+        for child in sorted(made, key=lambda child: child._created):
+            wanted = has_all(child.get_tags(), tags) and has_all(child.get_properties(), properties)
+            if wanted and type in (None, child.type) and (status is None or child.get_status() == status):
                 yield child
             if recursive:
                 yield from child.get_children(True, tags, properties, type, status)
+
+    @property
+    def _created(self) -> float:
+        return float((get_json(os.path.join(self.folder, "run.json")) or {}).get("created") or 0.0)
 
     def get_metrics(
         self, name: str | None = None, recursive: bool = False, run_type: str | None = None, populate: bool = False
@@ -209,57 +240,28 @@ class Run(onnode.Run):
         return {self.id: mine, **{child.id: child.get_metrics(name) for child in self.get_children(True, type=run_type)}}
 
     # ------------------------------------------------------------------ files
-    def download_file(self, name: str, output_file_path: str | Path | None = None) -> None:
-        """Copy the file ``name`` of the run to ``output_file_path``: a path, a directory, or by default its own name here.
+    def get_environment(self) -> Environment:
+        """The environment that the run asked for."""
+        from hpcest.model.codec import decode
+        from hpcest.model.spec import EnvironmentSpec
+        from hpcest.sdk.environment import Environment
 
-        Raises UnknownNameError if the run has no such file, ValueError for a name that leaves the run folder.
-        """
-        source = Path(onnode.artifact_path(self.folder, name))
-        if not source.is_file() or not source.resolve().is_relative_to(Path(self.folder).resolve()):
-            raise UnknownNameError(f"file of run {self.id}", name, self.get_file_names())
-        target = Path(output_file_path) if output_file_path is not None else Path(source.name)
-        if target.is_dir() or str(output_file_path or "").endswith(os.sep):
-            target = target / source.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-
-    def download_files(
-        self,
-        prefix: str | None = None,
-        output_directory: str | Path | None = None,
-        output_paths: Sequence[str | Path] | None = None,
-        batch_size: int = 100,
-        append_prefix: bool = True,
-        timeout_seconds: int | None = None,
-    ) -> None:
-        """Copy all files whose names start with ``prefix`` below ``output_directory`` (the current one by default).
-
-        Their names stay, less the prefix where ``append_prefix`` is False; ``output_paths`` gives one
-        path for each instead.
-        """
-        names = [name for name in self.get_file_names() if prefix is None or name.startswith(prefix)]
-        if output_paths is not None and len(output_paths) != len(names):
-            raise ValueError(f"download_files: {len(output_paths)} output_paths for {len(names)} files: {', '.join(names)}")
-        for number, name in enumerate(names):
-            short = name if append_prefix or prefix is None else name[len(prefix) :].lstrip("/") or Path(name).name
-            self.download_file(name, output_paths[number] if output_paths else Path(output_directory or ".") / short)
-
-    def get_all_logs(self, destination: str | Path | None = None) -> Sequence[str]:
-        """Copy every log below ``destination`` (the current directory by default); return the paths."""
-        target = Path(destination or ".")
-        for name in self._log_names():
-            self.download_file(name, target / name)
-        return [str(target / name) for name in self._log_names()]
+        return Environment.from_spec(decode(EnvironmentSpec, self._spec.get("environment") or {}))
 
     def get_snapshot_id(self) -> str:
-        """The digest of the snapshot that the run was started from."""
+        """The digest of the snapshot that the run was started from; empty for a child that a program made."""
         return str(self._spec.get("snapshot", ""))
 
     def restore_snapshot(self, snapshot_id: str | None = None, path: str | Path | None = None) -> str:
-        """Lay the run's source out again in ``path`` (a folder named by the snapshot by default); return that path."""
+        """Lay the run's source out again in ``path`` (a folder named by the snapshot by default); return that path.
+
+        Raises SnapshotError where something is in the way, SpecError for a run without a snapshot.
+        """
         from hpcest.lifecycle.snapshot import restore
 
         digest = snapshot_id or self.get_snapshot_id()
+        if not digest:
+            raise SpecError(f"run {self.id} has no snapshot: it was made by a program", hint="restore that of its parent")
         target = Path(path or f"snapshot_{digest[:12]}")
         restore(digest, self.workspace.folder, target)
         return str(target)
@@ -277,17 +279,24 @@ class Run(onnode.Run):
         model_framework: str | None = None,
         model_framework_version: str | None = None,
         description: str | None = None,
+        **azure: Any,
     ) -> Model:
-        """Register a file or folder of this run (``outputs`` by default) as the next version of a model."""
+        """Register a file or folder of this run (all of ``outputs`` by default) as the next version of a model.
+
+        Raises UnknownNameError if there is nothing of that name, SpecError for what can't be copied whole.
+        """
+        from hpcest.sdk.azure import MODEL, warn_ignored
         from hpcest.sdk.model import Model
 
-        source = Path(onnode.artifact_path(self.folder, model_path or "outputs"))
-        if not source.exists():
-            raise UnknownNameError(f"file of run {self.id}", model_path or "outputs", self.get_file_names())
-        facts = {"framework": model_framework or "", "framework_version": model_framework_version or ""}
+        warn_ignored("Run.register_model", azure, MODEL)
+        name = model_path or "outputs"
+        source = files.path_of(self.folder, name)
+        if not source.exists() or (source.is_dir() and not any(source.iterdir())):
+            raise UnknownNameError(f"file of run {self.id}", name, self.get_file_names())
         return Model.register(
-            self.workspace, source, model_name, tags=tags, properties=properties, description=description or "", run_id=self.id, **facts
-        )
+            self.workspace, source, model_name, tags, properties, description, model_framework=model_framework,
+            model_framework_version=model_framework_version, run_id=self.id, root=Path(self.folder),
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ edits
     def tag(self, key: str, value: str | None = "") -> None:
@@ -306,11 +315,28 @@ class Run(onnode.Run):
         self._edited()
 
     def _edited(self) -> None:
-        """Tell the history of an edit of a run that it no longer looks at."""
-        if os.environ.get("HPCEST_RUN_DIR") != self.folder:
-            from hpcest.history.edits import announce
+        """On the login side an edit is on the disk when this returns, or raises; inside a program it never raises."""
+        if not inside_a_run() and not self._writer.flush():
+            raise HpcestError(f"run {self.id} can't be changed", hint=f"see whether {self.folder}/events can be written")
 
-            announce(self.workspace.folder, self.id)
+
+def _experiment_of(workspace: Workspace, spec: Mapping[str, Any]) -> Experiment:
+    from hpcest.sdk.experiment import Experiment
+
+    return Experiment(workspace, str(spec.get("experiment") or "unknown"))
+
+
+def _there(workspace: Workspace, run_id: object) -> Run | None:
+    """The run with that whole id, if there still is one: what a program recorded is not trusted to be an id."""
+    known = isinstance(run_id, str) and os.path.basename(run_id) == run_id and workspace.folder.run(run_id).header.is_file()
+    return Run.get(workspace, str(run_id)) if known else None
+
+
+def _show(text: str) -> None:
+    """Part of a log, to stdout, whose encoding may not have all of its characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()
 
 
 def _utc(seconds: float | None) -> str | None:

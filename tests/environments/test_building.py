@@ -48,6 +48,14 @@ class TestLog:
         assert lines[0].startswith("[    0.0")
         assert [line.partition("] ")[2] for line in lines[1:]] == ["***", "two"]
 
+    def test_what_we_say_ourselves_is_without_secrets(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        with BuildLog(tmp_path / "log", said.append, Veil(["https://me:hushhush@host"], {})) as log:
+            log.say("one hushhush")
+            assert "hush" not in log.failure("step", "two hushhush").message
+        assert said == ["one ***"]
+        assert "hush" not in log.path.read_text()
+
     def test_a_failure_has_the_program_s_words(self, log: BuildLog) -> None:
         with pytest.raises(EnvironmentBuildError, match="step failed: it is hopeless") as caught:
             self.run(log, "print('fine so far'); import sys; sys.exit('error: it is hopeless')")

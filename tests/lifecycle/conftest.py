@@ -45,7 +45,7 @@ class Answer:
         assert self.code in (1, 2), self
         assert "Traceback" not in self.err + self.out, self
         assert self.out == "", self
-        before, error, message = self.err.partition("Error: ")
+        _, error, message = self.err.partition("Error: ")
         assert error, self
         assert "Error: " not in message, self
         return message.strip()
@@ -67,7 +67,7 @@ class Site:
 
     def start(self, *words: str | Path, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
         """Start a command in a session of its own and return at once."""
-        given = {"cwd": self.root, "stdin": subprocess.DEVNULL, "start_new_session": True, **options}
+        given = {"cwd": self.source, "stdin": subprocess.DEVNULL, "start_new_session": True, **options}
         return subprocess.Popen(self.argv(*words), env={**os.environ, **(env or {})}, **given)
 
     def cli(
@@ -82,7 +82,7 @@ class Site:
         environ = {key: value for key, value in {**os.environ, **(env or {})}.items() if value is not None}
         done = subprocess.run(
             [*before, *self.argv(*words, powerless=powerless)],
-            cwd=cwd or self.root, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+            cwd=cwd or self.source, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
@@ -96,7 +96,7 @@ class Site:
     def submit(self, program: str, *options: str | Path, env: Mapping[str, str | None] | None = None) -> RunFolder:
         """Submit a program, detached; its run."""
         script = self.write(program)
-        return self.run(self.cli("submit", script, "--source", self.source, *options, env=env).ok().out.strip())
+        return self.run(self.cli("submit", script, *options, env=env).ok().out.strip())
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run."""
@@ -138,5 +138,5 @@ class Site:
 def site(tmp_path: Path) -> Site:
     """A workspace whose path has a space, quotes and a newline in it."""
     made = Site(tmp_path / "work space 'x\"\ny")
-    made.cli("init").ok()
+    made.cli("init", made.root).ok()
     return made

@@ -1,0 +1,14 @@
+# The public names with their real types, for type checkers and editors: at run time they are imported when first used.
+# A test compares this list with __init__.py.
+from hpcest.errors import HpcestError as HpcestError
+from hpcest.hookspecs import hookimpl as hookimpl
+from hpcest.sdk.environment import Environment as Environment
+from hpcest.sdk.estimator import Estimator as Estimator
+from hpcest.sdk.experiment import Experiment as Experiment
+from hpcest.sdk.model import Model as Model
+from hpcest.sdk.run import Run as Run
+from hpcest.sdk.workspace import Workspace as Workspace
+
+__all__ = ["Environment", "Estimator", "Experiment", "HpcestError", "Model", "Run", "Workspace", "__version__", "hookimpl"]
+
+__version__: str

@@ -1,0 +1,257 @@
+"""The examples of the documentation work as they stand there, in a fresh folder, by the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcest.kit.process import Finished, run
+from hpcest.model.folders import RunFolder, WorkspaceFolder
+
+ROOT = Path(__file__).parents[1]
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str, language: str = "") -> list[str]:
+    """The code blocks of a page, those of one language."""
+    return [body for found, body in _BLOCK.findall((ROOT / page).read_text(encoding="utf-8")) if language in ("", found)]
+
+
+def files(page: str) -> dict[str, str]:
+    """The blocks of a page that start with ``# file: NAME``, by that name."""
+    named = {re.match(r"# file: (\S+)\n", body): body for body in blocks(page)}
+    return {found[1]: body for found, body in named.items() if found}
+
+
+class Shell:
+    """A folder in which the command ``hpcest`` is on PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.site = folder, folder / "site"
+        programs = folder / "bin"
+        programs.mkdir()
+        self.site.mkdir()
+        for name, words in {"hpcest": "-m hpcest ", "python": ""}.items():
+            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words}"$@"\n')
+            (programs / name).chmod(0o755)
+        self.env = {
+            **os.environ,
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join([str(self.site), str(ROOT)]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def write(self, found: dict[str, str]) -> None:
+        for name, text in found.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_text(text, encoding="utf-8")
+
+    def install(self, module: str, code: str, entry_points: str) -> None:
+        """An installed distribution with one module, as pip would leave it."""
+        (self.site / f"{module}.py").write_text(code, encoding="utf-8")
+        info = self.site / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(entry_points)
+
+    def __call__(self, line: str, *, code: int = 0, below: str = ".") -> Finished:
+        """Run a line in bash; it must end with ``code``."""
+        done = run(["bash", "-eu", "-o", "pipefail", "-c", line], cwd=self.folder / below, env=self.env, timeout=120)
+        assert done.code == code, f"{line}\n{done.out}\n{done.err}"
+        return done
+
+    def json(self, line: str, below: str = ".") -> Any:
+        return json.loads(self(f"{line} --json", below=below).out)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_the_first_run_of_the_readme(shell: Shell) -> None:
+    """The script, the estimator, the same by command line, and the same as a job file."""
+    shell.write(files("README.md"))
+    printed = shell("python submit.py").out
+    expected = next(body for body in blocks("README.md", "text") if body.startswith("weight"))
+    assert re.sub(r"\n\w{8} ", "\nID ", printed) == re.sub(r"\n\w{8} ", "\nID ", expected)
+    by_command = next(body for body in blocks("README.md", "bash") if "hpcest submit ../src/train.py" in body)
+    assert "parabola:2" in shell(by_command).out
+    assert shell("hpcest submit ../src --follow", below="workspace").out == "weight 2.635\n"
+    latest = shell.json("hpcest show @latest", below="workspace")
+    assert (latest["status"], latest["display_name"], latest["tags"]) == ("Completed", "smaller steps", {"team": "docs"})
+    runs = shell.json("hpcest runs --experiment parabola", below="workspace")
+    assert [one["params"].get("lr") for one in runs] == ["0.05", "0.3", "0.3", "0.2"]
+    assert len(runs[0]["metrics"]) == 1
+
+
+def test_the_configuration_of_the_readme(shell: Shell) -> None:
+    shell("hpcest init")
+    settings = next(body for body in blocks("README.md", "yaml") if "default_compute" in body)
+    shell.write({".hpcest/config.yaml": settings})
+    assert [one["name"] for one in shell.json("hpcest compute list")] == ["local", "night"]
+    assert shell.json("hpcest compute show night")["options"][0]["value"] == 1
+
+
+def test_the_configuration_of_its_own_page(shell: Shell) -> None:
+    shell("hpcest init")
+    shell.write(files("docs/configuration.md"))
+    options = {one["option"]: one["value"] for one in shell.json("hpcest compute show long")["options"]}
+    assert options == {"slots": 1, "grace": 60.0, "time": "2-00:00:00", "queue": "long"}
+    wrong = next(body for body in blocks("docs/configuration.md", "text") if body.startswith("Error: "))
+    shell.write({".hpcest/config.yaml": "# a\nsnapshot:\n  max_file: 1\n"})
+    said = shell("hpcest config show", code=2).err
+    assert said.replace(str(shell.folder), "/home/me/ws") == wrong
+
+
+def test_programs_in_other_languages_log(shell: Shell) -> None:
+    """What bash writes is a series and a tag; R's example too, where there is R."""
+    shell("hpcest init")
+    shell.write(files("docs/run-folder.md"))
+    shell("hpcest submit train.sh --follow")
+    found = shell.json("hpcest show @latest")
+    assert (found["metrics"], found["tags"]) == ({"loss": [3, 2, 1]}, {"language": "bash"})
+    assert "outputs/result.txt" in found["artifacts"]
+    points = [line.split(",") for line in shell("hpcest metrics @latest --csv").out.splitlines()[1:]]
+    assert [(step, value) for _, _, step, _, value in points] == [("0", "3"), ("1", "2"), ("2", "1")]
+    if shutil.which("Rscript"):
+        shell("hpcest submit train.R --follow")
+        assert shell.json("hpcest show @latest")["metrics"] == {"loss": [1, 0.5, pytest.approx(1 / 3)]}
+
+
+EVERYTHING = """
+    import os, sys
+    from hpcest import Run
+    run = Run.get_context()
+    run.log("loss", 1.5, step=0)
+    run.log_list("scores", [1, 2])
+    run.log_row("confusion", actual="cat")
+    run.log_table("curve", {"x": [1, 2]})
+    run.log_image("errors", path="plot.png")
+    run.tag("a", "b")
+    run.remove_tags("a")
+    run.add_properties({"c": "d"})
+    run.display_name, run.description = "name", "description"
+    run.upload_file("notes/note.txt", "plot.png")
+    if os.environ["RANK"] == "0":
+        with run.child_run("child") as child:
+            child.log("inner", 1)
+    open("outputs/result", "w").close()
+    sys.exit(int(os.environ["RANK"]))
+"""
+
+
+def documented_paths() -> list[re.Pattern[str]]:
+    """The paths of the tables of docs/run-folder.md, as patterns."""
+    text = (ROOT / "docs/run-folder.md").read_text(encoding="utf-8")
+    names = {name for line in text.splitlines() if line.startswith("|") for name in re.findall(r"`([^`|]+)`", line.split("|")[1])}
+    names |= {f"state/{name}" for name in names} | {"user_logs/std_log_RANK.txt"}
+    shapes = {"RANK": r"\d+", ".N.": r"\.\d+\.", r"\*": r"[\w.-]+"}
+    patterns = []
+    for name in names:
+        pattern = re.escape(name)
+        for word, shape in shapes.items():
+            pattern = pattern.replace(re.escape(word) if word == ".N." else word, shape)
+        patterns.append(re.compile(pattern + (".*" if name.endswith("/") and name != "state/" else "")))
+    return patterns
+
+
+def test_a_real_run_has_nothing_that_is_not_documented(shell: Shell) -> None:
+    """Every file, every key of the JSON files, every kind of event with every field."""
+    shell("hpcest init")
+    shell.write({"train.py": textwrap.dedent(EVERYTHING), "plot.png": "no image"})
+    shell("hpcest submit train.py -p 2 --env-var API_TOKEN=x --tag k=v --follow", code=1)
+    text = _BLOCK.sub("", (ROOT / "docs/run-folder.md").read_text(encoding="utf-8"))
+    known = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
+    patterns = documented_paths()
+    for folder in (RunFolder(path) for path in WorkspaceFolder(shell.folder).runs.iterdir()):
+        for path in folder.path.rglob("*"):
+            name = str(path.relative_to(folder.path))
+            assert not path.is_file() or any(pattern.fullmatch(name) for pattern in patterns), name
+        for path in (folder.header, folder.launch, folder.lock, folder.claim(0), folder.sentinel(0)):
+            assert set(json.loads(path.read_text()) if path.exists() else {}) <= known, path.name
+        for event in events(folder):
+            assert {event["e"], *event} <= known, event
+            assert event["e"] == "property" or "API_TOKEN" not in json.dumps(event)
+    assert len(list(WorkspaceFolder(shell.folder).runs.iterdir())) == 2
+
+
+def events(folder: RunFolder) -> Iterator[dict[str, Any]]:
+    for path in folder.events.iterdir():
+        yield from map(json.loads, path.read_text().splitlines())
+
+
+# ---------------------------------------------------------------------- plugins
+@pytest.fixture
+def plugged(shell: Shell) -> Shell:
+    """All plugins of docs/plugins.md, installed; and a workspace with a target of each backend."""
+    project = next(body for body in blocks("docs/plugins.md", "toml") if "entry-points" in body)
+    (name, module) = re.findall(r'\[project.entry-points.hpcest\]\n(\w+) = "(\w+)"', project)[0]
+    for file, code in files("docs/plugins.md").items():
+        stem = Path(file).stem
+        own = f"{name} = {module}" if stem == module else f"{stem.removeprefix('hpcest_')} = {stem}"
+        shell.install(stem, code, f"[hpcest]\n{own}\n")
+    shell("hpcest init")
+    targets = "compute:\n  direct: {backend: direct, grace: 1}\n  through: {backend: direct, via: env THROUGH=yes}\n"
+    shell.write({".hpcest/config.yaml": targets, "src/train.py": "import os\nprint(os.environ.get('THROUGH'))\n"})
+    return shell
+
+
+def test_all_plugins_are_listed_and_none_has_a_problem(plugged: Shell) -> None:
+    found = plugged.json("hpcest plugins")
+    strangers = {(one["kind"], one["name"]): one["problem"] for one in found if one["origin"] != "built in"}
+    assert strangers == {("framework", "profile"): "", ("environment", "prefix"): "", ("backend", "direct"): "", ("", "rules"): ""}
+
+
+def test_the_framework_profiles_each_rank(plugged: Shell) -> None:
+    plugged("hpcest submit --framework profile -p 2 --follow src/train.py")
+    names = [one["name"] for one in plugged.json("hpcest artifacts list @latest")]
+    assert {"logs/rank0.prof", "logs/rank1.prof"} <= set(names)
+    plugged.write({"src/run.sh": "true"})
+    said = plugged("hpcest submit --framework profile src/run.sh", code=2).err
+    assert said.endswith("the framework 'profile' runs Python scripts alone\nHint: name a script that ends in .py\n")
+
+
+def test_the_environment_uses_a_prefix(plugged: Shell) -> None:
+    plugged(f"hpcest submit --image '{sys.prefix}' --follow src/train.py")
+    found = plugged.json("hpcest show @latest")
+    assert (found["environment"]["kind"], found["environment"]["facts"]) == ("prefix", {"prefix": sys.prefix})
+    assert "has no bin/python3" in plugged("hpcest submit --image /nowhere src/train.py", code=1).err
+    assert plugged.json("hpcest show @latest")["reason"] == "BuildFailed"
+
+
+def test_the_backend_starts_runs_and_ends_them(plugged: Shell) -> None:
+    assert plugged("hpcest submit -c through --follow src/train.py").out == "yes\n"
+    assert "ssh node7" in plugged("hpcest compute show through").out
+    assert "onnode/boot.py controller" in plugged("hpcest submit -c direct --dry-run src/train.py").out
+    plugged.write({"src/sleep.py": "import time\nprint('up', flush=True)\ntime.sleep(60)\n"})
+    started = plugged("hpcest submit -c direct src/sleep.py").out.strip()
+    plugged(f"until hpcest logs {started} | grep -q up; do sleep 0.1; done; hpcest cancel {started}; hpcest wait {started}", code=143)
+    assert plugged.json(f"hpcest show {started}")["status"] == "Canceled"
+
+
+def test_the_listeners_hear_of_a_run_and_the_command_prints_it(plugged: Shell) -> None:
+    refused = plugged("hpcest submit --nodes 5 src/train.py", code=1)
+    assert refused.err.endswith("a run may have 4 nodes here, not 5\nHint: submit it with --nodes 4\n")
+    first = plugged.json("hpcest runs")[0]
+    assert (first["status"], first["reason"]) == ("Failed", "LaunchFailed")
+    assert first["message"] == "a run may have 4 nodes here, not 5"
+    second = plugged("hpcest submit src/train.py").out.strip()
+    plugged(f"hpcest wait {second}")
+    lines = plugged("hpcest ended .").out.splitlines()
+    assert f"{first['id']} submitted" not in lines
+    assert [line.removeprefix(second + " ") for line in lines if line.startswith(second)] == [
+        "submitted",
+        "Running -> Completed",
+        "collected",
+    ]
+    assert "ended" in plugged("hpcest --help").out
