@@ -60,8 +60,8 @@ class EnvironmentSettings:
 class SnapshotSettings:
     """``snapshot:`` how many files and bytes a source directory may have, and patterns to leave out."""
 
-    max_files: int = 10_000
-    max_bytes: int = 300 * 1024**2
+    max_files: int = 50_000
+    max_bytes: int = 5 * 1024**3
     ignore: tuple[str, ...] = ()
 
 

@@ -55,8 +55,8 @@ DEFAULTS = [
     ("compute.local.backend", "local", "default"),
     ("environment.kind", "auto", "default"),
     ("environment.interpreter", "", "default"),
-    ("snapshot.max_files", 10_000, "default"),
-    ("snapshot.max_bytes", 314_572_800, "default"),
+    ("snapshot.max_files", 50_000, "default"),
+    ("snapshot.max_bytes", 5 * 1024**3, "default"),
     ("snapshot.ignore", [], "default"),
     ("history.index", "auto", "default"),
     ("plugins.disable", [], "default"),
@@ -116,7 +116,7 @@ def test_levels_are_merged_key_by_key_and_every_value_has_its_origin(places: Pla
         ("environment.kind", "auto", "default"),
         ("environment.interpreter", "", "default"),
         ("snapshot.max_files", 500, f"{site}:10"),
-        ("snapshot.max_bytes", 314_572_800, "default"),
+        ("snapshot.max_bytes", 5 * 1024**3, "default"),
         ("snapshot.ignore", ["data"], f"{user}:7"),
         ("history.index", "node", "environment variable HPCEST_HISTORY_INDEX"),
         ("plugins.disable", [], "default"),
@@ -138,7 +138,7 @@ def test_an_empty_value_takes_a_lower_level_back(places: Places) -> None:
     )
     config = places.load()
     assert config.compute == {"local": ComputeTarget("local", "local"), "gpu": ComputeTarget("gpu", "slurm")}
-    assert (config.snapshot.max_files, config.origin("snapshot.max_files")) == (10_000, "default")
+    assert (config.snapshot.max_files, config.origin("snapshot.max_files")) == (50_000, "default")
 
 
 def test_a_target_that_names_another_backend_inherits_no_options(places: Places) -> None:

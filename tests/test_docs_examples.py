@@ -46,7 +46,7 @@ class Shell:
         self.env = {
             **os.environ,
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": os.pathsep.join([str(self.site), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([str(self.site), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -129,7 +129,7 @@ def test_programs_in_other_languages_log(shell: Shell) -> None:
 
 
 EVERYTHING = """
-    import os, sys
+    import os, sys, time
     from hpcest import Run
     run = Run.get_context()
     run.log("loss", 1.5, step=0)
@@ -145,7 +145,9 @@ EVERYTHING = """
     if os.environ["RANK"] == "0":
         with run.child_run("child") as child:
             child.log("inner", 1)
-    open("outputs/result", "w").close()
+        open("outputs/result", "w").close()
+    while not os.path.exists("outputs/result"):  # the rank that fails ends the other one
+        time.sleep(0.01)
     sys.exit(int(os.environ["RANK"]))
 """
 

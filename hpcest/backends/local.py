@@ -6,7 +6,9 @@ here, as a rehearsal of a distributed run.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,9 @@ from hpcest.onnode import processes
 from hpcest.onnode.record import get_json
 from hpcest.onnode.slots import Queue
 from hpcest.onnode.verdict import Sentinel
+
+#: After so many seconds without a heartbeat of a controller on another host there is a doubt.
+SILENT_S = 120.0
 
 
 def default_slots() -> int:
@@ -74,7 +79,7 @@ class Local(Backend):
             "environ": submitted_environment(),
             "folder": str(folder.path),
             "log": str(folder.controller_log),
-            "nested": "HPCEST_RUN_ID" in os.environ,
+            "nested": os.environ.get("HPCEST_RUN_ID", ""),
         }
         try:
             folder.controller_log.touch()  # with our umask: whoever starts the controller may have another
@@ -104,7 +109,8 @@ class Local(Backend):
         except OSError as error:
             return Evidence(message=f"waits in a queue that can't be read here: {error}")
         if ahead is not None:
-            return Evidence(Status.QUEUED, message=f"waits for a free slot, {ahead} before it" if ahead else "waits for a free slot")
+            waits = f"waits for a free slot, {ahead} before it" if ahead else "waits for a free slot"
+            return Evidence(Status.QUEUED, message=waits if ahead >= 0 else "is being started")
         if folder.claim(0).exists():
             return Evidence()  # claimed between two looks
         if not job:
@@ -117,6 +123,10 @@ class Local(Backend):
         if True in beating:
             return Evidence(Status.RUNNING, facts=facts)
         if None in beating:
+            silent = time.time() - _mtime(folder.claim(0))
+            if silent > SILENT_S:
+                message = f"{claim.get('host')}, on which it runs, gave no sign for {silent / 60:.0f} min; look there"
+                return Evidence(Status.NOT_RESPONDING, message=message, facts=facts)
             return Evidence(message=f"runs on {claim.get('host')}; only that machine can tell whether it still does", facts=facts)
         sentinel = get_json(str(folder.sentinel(0)))  # written between our two looks
         if sentinel is not None:
@@ -130,13 +140,13 @@ class Local(Backend):
 
     def cancel(self, folder: RunFolder, job: Mapping[str, Any]) -> Evidence:
         """Take it out of the queue, or tell its controller to end the program."""
-        if Queue(job.get("queue") or self._folder).remove(folder.id):
-            return Evidence(Status.CANCELED, message="canceled while it waited")
         problem: OSError | None = None
         try:
             folder.cancel.touch()  # also seen by a controller on another host, at its next heartbeat
         except OSError as error:
             problem = error
+        if Queue(job.get("queue") or self._folder).remove(folder.id):
+            return Evidence(Status.CANCELED, message="canceled while it waited")
         claim = get_json(str(folder.claim(0)))
         if claim and processes.alive(claim):
             import signal
@@ -156,9 +166,18 @@ def _owner(folder: RunFolder) -> str:
 
 
 def _umask() -> int:
-    found = os.umask(0o077)
+    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status", encoding="utf-8") as lines:
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    found = os.umask(0o077)  # older kernels show it only while it is changed
     os.umask(found)
     return found
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return time.time()
 
 
 def controller_argv(launch: Mapping[str, Any], folder: RunFolder) -> list[str]:

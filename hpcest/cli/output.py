@@ -16,14 +16,17 @@ _COLOURS = {
     "Completed": "green", "Failed": "red", "Canceled": "yellow", "Running": "cyan", "Queued": "blue", "Preparing": "blue",
     "Finalizing": "cyan", "CancelRequested": "yellow", "NotResponding": "red", "ok": "green", "note": "yellow", "bad": "red",
 }  # fmt: skip
-KEPT = ("id", "run", "key")  # columns of what is typed or pasted again
+KEPT = ("id", "run", "key", "status")  # columns of what is typed or pasted again
 _NARROWEST = 10  # what a column of words needs, so that it is worth having
 
 
 def prepare_streams() -> None:
-    """Have no character fail to be printed: what the terminal's encoding lacks is shown as an escape."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    """Have nothing fail to be printed: what the terminal's encoding lacks is shown as an escape, a closed stream takes all."""
+    for name in ("stdout", "stderr"):
+        stream: Any = getattr(sys, name)  # None where it was closed before we started
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for as long as we run
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 

@@ -151,7 +151,7 @@ def unfinished(workspace: WorkspaceFolder, *, index: str = "") -> list[Unfinishe
     """The runs that a watcher must look at: those that have not ended, and those that ended but were not collected."""
     query = f"""
         SELECT id, state, status FROM run JOIN progress ON progress.run = run.id
-        WHERE status NOT IN ({marks(TERMINAL)}) OR (kind = 'run' AND NOT collected) ORDER BY created, id"""  # noqa: S608  # question marks
+        WHERE settled = 0 AND (status NOT IN ({marks(TERMINAL)}) OR (kind = 'run' AND NOT collected)) ORDER BY created, id"""  # noqa: S608  # question marks
     found = look(workspace, index, lambda connection: connection.execute(query, sorted(TERMINAL)).fetchall())
     return [Unfinished(run_id, json.loads(state).get("job"), status) for run_id, state, status in found]
 

@@ -98,6 +98,8 @@ def parse(text: str, path: Path) -> Document:
     if bad:
         line = text.count("\n", 0, bad.start()) + 1
         raise ConfigError(f"{path}:{line}: the character U+{ord(bad.group()):04X} is not allowed in YAML", hint="remove it")
+    if all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines()):
+        return Document(path, None)  # the configuration of a new workspace: nothing to import yaml for
     import yaml
 
     events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -206,6 +206,8 @@ def as_pattern(path: str, *, is_dir: bool = False) -> str:
     escaped = "".join(f"\\{letter}" if letter in "\\*?[" else letter for letter in path)
     if escaped.endswith(" ") and not is_dir:
         escaped = escaped[:-1] + "\\ "
+    if escaped.endswith("\r") and not is_dir:  # at the end of a line it would be taken for a part of the line's end
+        escaped = escaped[:-1] + "[\r]"
     return f"/{escaped}/" if is_dir else f"/{escaped}"
 
 

@@ -39,9 +39,18 @@ def purge(workspace: WorkspaceFolder, run_id: str) -> None:
     _in_trash(workspace, run_id)
     for one in reversed(_family(workspace.trash, run_id)):
         try:
+            _open_up(workspace.trash / one)
             shutil.rmtree(workspace.trash / one)
         except OSError as error:
             raise HpcestError(f"run {one} can't be removed: {error}") from error
+
+
+def _open_up(folder: Path) -> None:
+    """Make directories that a program closed ones that can be emptied."""
+    for place, names, _ in os.walk(folder):
+        for inner in (os.path.join(place, name) for name in names):  # os.walk goes into them after this
+            if not os.path.islink(inner) and not os.access(inner, os.R_OK | os.W_OK | os.X_OK):
+                os.chmod(inner, 0o700)
 
 
 def _family(place: Path, run_id: str) -> list[str]:

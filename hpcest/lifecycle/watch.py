@@ -142,7 +142,9 @@ def _seen(known: _Known, evidence: Evidence | None) -> Seen:
     if verdict is not None:
         state = _conclude(folder, state, verdict)
         return _seen(_Known(folder, state, {}), None) if state.finished else _as(folder, state, verdict)
-    if evidence.status not in (None, Status.NOT_STARTED) and status in (Status.NOT_STARTED, Status.PREPARING, Status.QUEUED):
+    if evidence.status is Status.NOT_RESPONDING:
+        status = evidence.status
+    elif evidence.status not in (None, Status.NOT_STARTED) and status in (Status.NOT_STARTED, Status.PREPARING, Status.QUEUED):
         status = evidence.status or status
     return Seen(folder, status, reason, evidence.message or message, state, dict(evidence.facts))
 

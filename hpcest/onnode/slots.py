@@ -2,6 +2,8 @@
 
     FOLDER/lock                    whoever changes the queue holds it (flock: a node-local file system)
     FOLDER/slot.N                  locked for as long as a run occupies slot N
+    FOLDER/slot.OUTER.N            the same, of the runs that the run OUTER submits: slots of their own, because
+                                   OUTER may wait for them while it holds one itself
     FOLDER/NUMBER-RUN.json         a ticket: how to start the run's controller, and its environment
     FOLDER/NUMBER-RUN.started.PID  the same, started; its controller removes it once it has the claim
 
@@ -61,8 +63,9 @@ class Queue:
     def add(self, run, ticket):
         """Put a run at the end of the queue, and start what may start. A run that is there stays there.
 
-        ``ticket`` has ``argv``, ``environ``, ``folder`` (the run's), ``log`` and ``nested``. The file is
-        readable by its owner alone, because it holds the submitter's environment, and short-lived.
+        ``ticket`` has ``argv``, ``environ``, ``folder`` (the run's), ``log`` and ``nested`` (the run that
+        submits it, or nothing). The file is readable by its owner alone, because it holds the
+        submitter's environment, and short-lived.
         """
         with self._locked():
             if self._given:
@@ -76,10 +79,16 @@ class Queue:
             self._dispatch()
 
     def _tidy(self):
-        """Remove what was half written by processes that were killed. Only for who holds the lock."""
+        """Remove what was half written by processes that were killed, and slots that nobody needs. Only for who holds the lock."""
         for name in os.listdir(self.folder):
+            path = os.path.join(self.folder, name)
             if name.endswith(".tmp"):
-                _remove(os.path.join(self.folder, name))
+                _remove(path)
+            elif name.startswith("slot.") and name.count(".") == 2:
+                slot = _lock_of(path)
+                if slot is not None:
+                    _remove(path)
+                    os.close(slot)
 
     def _last(self):
         return get_json(os.path.join(self.folder, "last.json")) or 0
@@ -92,7 +101,7 @@ class Queue:
 
     def _dispatch(self):
         _STARTED[:] = [child for child in _STARTED if child.poll() is None]
-        full = False
+        full = set()
         for number, run, pid, path in self._tickets():
             ticket = get_json(path) or {}
             if _claimed(ticket.get("folder", "")) or not ticket:
@@ -105,37 +114,32 @@ class Queue:
                 _give_up(ticket["folder"], "its controller was started %d times and ended at once: %s" % (MOST_STARTS, last))
                 _remove(path)
                 continue
-            # A run submitted from inside a run that holds a slot shares it: waiting would be for ever.
-            slot = None if full or ticket.get("nested") else self._free_slot()
-            if slot is not None or ticket.get("nested"):
-                try:
-                    self._start(number, run, ticket, path, slot)
-                finally:
-                    if slot is not None:
-                        os.close(slot)  # the controller holds its own copy
-            else:
-                full = True
+            outer = re.sub(r"\W", "_", str(ticket.get("nested") or ""))[:64]
+            slot = self._free_slot(outer) if outer not in full else None
+            if slot is None:
+                full.add(outer)
+                continue
+            try:
+                self._start(number, run, ticket, path, slot)
+            finally:
+                os.close(slot)  # the controller holds its own copy
 
-    def _free_slot(self):
+    def _free_slot(self, outer):
         """A file descriptor that holds the lock of a free slot, or None."""
         for number in range(self.slots):
-            slot = os.open(os.path.join(self.folder, "slot.%d" % number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            name = "slot.%s.%d" % (outer, number) if outer else "slot.%d" % number
+            slot = _lock_of(os.path.join(self.folder, name))
+            if slot is not None:
                 return slot
-            except OSError:
-                os.close(slot)
         return None
 
     def _start(self, number, run, ticket, path, slot):
-        environ = dict(ticket["environ"], HPCEST_RUN_ID=run)
-        if slot is not None:
-            environ["HPCEST_SLOT_FD"] = str(slot)
+        environ = dict(ticket["environ"], HPCEST_RUN_ID=run, HPCEST_SLOT_FD=str(slot))
         try:
             with open(ticket["log"], "ab") as log:
                 child = subprocess.Popen(
                     ticket["argv"], env=environ, cwd=ticket["folder"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    pass_fds=[slot] if slot is not None else [], start_new_session=True,
+                    pass_fds=[slot], start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
             _give_up(ticket["folder"], "the controller could not be started: %s" % error)
@@ -172,12 +176,31 @@ class Queue:
                 _remove(path)
 
     def ahead(self, run):
-        """How many runs wait before ``run``; None if it has no ticket here. Raises PermissionError for another user's queue."""
+        """How many runs wait before ``run``, -1 once it was started; None if it has no ticket here.
+
+        Raises PermissionError for another user's queue.
+        """
+        before = 0
         try:
-            waiting = [other for _, other, _, _ in self._tickets()]
+            tickets = self._tickets()
         except FileNotFoundError:
             return None
-        return waiting.index(run) if run in waiting else None
+        for _, other, pid, _ in tickets:
+            if other == run:
+                return -1 if pid else before
+            before += 0 if pid else 1
+        return None
+
+
+def _lock_of(path):
+    """A file descriptor that holds the lock of ``path``; None where another process has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+    except OSError:
+        os.close(descriptor)
+        return None
 
 
 def _write(path, ticket):

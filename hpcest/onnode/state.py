@@ -35,7 +35,7 @@ class RunState:
 
     FIELDS = (
         "status", "reason", "message", "attempt", "exit_code", "queued", "started", "ended", "job",
-        "tags", "properties", "names", "children", "usage", "lost", "trashed", "preparer", "collected", "key", "by",
+        "tags", "properties", "names", "children", "usage", "lost", "trashed", "collected", "key", "by",
     )  # fmt: skip
 
     def __init__(self):
@@ -53,7 +53,6 @@ class RunState:
         self.usage = {}
         self.lost = 0
         self.trashed = [0.0, False]
-        self.preparer = None
         self.collected = False
         self.key = [-1, -1, -1, 0.0, ""]
         self.by = {}  # who wrote what is kept in tags, properties, names, job and usage
@@ -92,7 +91,6 @@ class RunState:
         self.reason, self.message = _text(event.get("r")), _text(event.get("m"))
         self.exit_code = _whole(event.get("rc"))
         self.ended = when if status in TERMINAL else None
-        self.preparer = event.get("who") if status == "Preparing" else None
 
     def _note_times(self, status, when):
         if status == "Queued" and (self.queued is None or when < self.queued):

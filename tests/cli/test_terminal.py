@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import fcntl
 import os
 import pty
@@ -10,7 +11,11 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -22,7 +27,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 HPCEST = (sys.executable, "-m", "hpcest")
 
 
-def on_a_terminal(*words: str, columns: int = 100, **environ: str) -> tuple[str, int]:
+def on_a_terminal(*words: str, columns: int = 100, environ: Mapping[str, str] = MappingProxyType({})) -> tuple[str, int]:
     """What the command shows on a terminal of that width, and its code."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
@@ -62,9 +67,9 @@ def test_tables_have_rules_and_colours_on_a_terminal(some_runs: list[str]) -> No
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_colours_can_be_refused(environ: dict[str, str], some_runs: list[str]) -> None:
     for words in (["runs"], ["show", some_runs[0]], ["doctor"]):
-        shown, code = on_a_terminal(*words, **environ)
+        shown, code = on_a_terminal(*words, environ=environ)
         assert (code, shown.count("\x1b")) == (0, 0)
-    assert "\x1b[1mstatus" in on_a_terminal("show", some_runs[0], NO_COLOR="")[0]
+    assert "\x1b[1mstatus" in on_a_terminal("show", some_runs[0], environ={"NO_COLOR": ""})[0]
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 100, 200])
@@ -100,19 +105,21 @@ def test_a_reader_that_goes_away_is_no_error(words: list[str], workspace: Worksp
     """As with ``hpcest logs @latest | head -1``: nothing on stderr, whatever was left to say."""
     events = [{"e": "metric", "k": "x", "v": number} for number in range(20_000)]
     made_run(files={"user_logs/std_log.txt": "line of a log\n" * 100_000}, events=events)
-    with subprocess.Popen([*HPCEST, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}  # which loses half of a write, and says nothing
+    with subprocess.Popen([*HPCEST, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline()
         process.stdout.close()
         said = process.stderr.read()
         code = process.wait(30)
-    assert (said.replace(f"run {os.listdir(workspace.runs)[0]}\n", ""), code) == ("", 0 if words == ["runs"] else 1)
+    assert said.replace(f"run {os.listdir(workspace.runs)[0]}\n", "") == ""
+    assert code in ((0, 1) if words == ["runs"] else (1,))  # two lines may be out before the reader goes
 
 
 def test_a_closed_stdout_from_the_start(workspace: WorkspaceFolder, some_runs: list[str]) -> None:
     done = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *HPCEST, "runs"], capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_terminal_that_lacks_letters_shows_escapes(workspace: WorkspaceFolder, made_run: MakeRun) -> None:
@@ -122,22 +129,23 @@ def test_a_terminal_that_lacks_letters_shows_escapes(workspace: WorkspaceFolder,
         assert shown in done.stdout
 
 
-def test_ctrl_c_in_a_wait(workspace: WorkspaceFolder, wait_until: Callable[..., None]) -> None:
+def test_ctrl_c_in_a_wait(workspace: WorkspaceFolder, hpcest: Callable[..., Any]) -> None:
     """The run goes on, and the code is the shell's for an interrupt."""
-    (workspace.root / "it.py").write_text("import time; print('on', flush=True); time.sleep(60)\n")
-    run = subprocess.run([*HPCEST, "submit", "it.py"], capture_output=True, text=True, check=True).stdout.strip()
-    log = workspace.run(run).rank_log(0)
-    wait_until(lambda: log.exists() and log.read_text() == "on\n", "the program to start")
-    with subprocess.Popen([*HPCEST, "wait", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: b"clock_nanosleep" in _doing(process.pid) or process.poll() is not None, "the wait to begin")
-        process.send_signal(2)
-        said = process.communicate(timeout=30)
-    assert (said, process.returncode) == (("", "interrupted\n"), 130)
-    shown = subprocess.run([*HPCEST, "cancel", run], capture_output=True, text=True, check=True)
-    assert run in shown.stderr
+    (workspace.root / "it.py").write_text("import time; time.sleep(60)\n")
+    run = hpcest("submit", "it.py").out.strip()
+    main = threading.get_ident()
 
+    def interrupt() -> None:
+        while not any(
+            frame.name == "wait" and "lifecycle" in frame.filename for frame in traceback.extract_stack(sys._current_frames()[main])
+        ):
+            time.sleep(0.02)
+        _thread.interrupt_main()
 
-def _doing(pid: int) -> bytes:
-    """The system call that a process waits in, as far as it can be seen."""
-    with open(f"/proc/{pid}/wchan", "rb") as stream:
-        return b"clock_nanosleep" if b"nanosleep" in stream.read() else b""
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert hpcest("wait", run) == ("", "interrupted\n", 130)
+    thread.join()
+    assert hpcest("show", run, "--json").json["status"] in ("Queued", "Running")
+    hpcest("cancel", run)
+    assert hpcest("wait", run).code in (1, 143)

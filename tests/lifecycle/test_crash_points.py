@@ -20,7 +20,11 @@ ENDED = {"Completed", "Failed", "Canceled"}
 # Kills this process before its Nth change to anything below ROOTS, or its Nth start of another program.
 KILLER = """
 import os, signal, sys
-def deadly(number, roots, me=os.getpid()):
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+def interrupt():
+    raise KeyboardInterrupt
+def deadly(number, roots, end=die, me=os.getpid()):
     left = [number]
     changes = {"os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.chmod", "os.utime", "os.truncate"}
     def hook(event, args):
@@ -28,11 +32,11 @@ def deadly(number, roots, me=os.getpid()):
         if os.getpid() == me and (event == "subprocess.Popen" or ((writes or event in changes) and str(args[0]).startswith(roots))):
             left[0] -= 1
             if not left[0]:
-                os.kill(me, signal.SIGKILL)
+                end()
     sys.addaudithook(hook)
 """
 SUBMITTER = KILLER + (
-    "import runpy\ndeadly(int(sys.argv[1]), tuple(sys.argv[2].split('|')))\nsys.argv[1:] = sys.argv[3:]\n"
+    "import runpy\ndeadly(int(sys.argv[1]), tuple(sys.argv[2].split('|')), globals()[sys.argv[3]])\nsys.argv[1:] = sys.argv[4:]\n"
     "runpy.run_module('hpcest', run_name='__main__', alter_sys=True)\n"
 )
 # In place of Python: a controller that it starts is killed at the moment that the file CRASH names, if that is there.
@@ -77,7 +81,7 @@ def test_the_submitter(site: Site, tmp_path: Path, wait_until: Wait) -> None:
     while code == -9:
         number += 1
         assert number < 200
-        words = [sys.executable, "-c", SUBMITTER, str(number), "|".join(roots(site)), "submit", "train.py", "--name", str(number)]
+        words = [sys.executable, "-c", SUBMITTER, str(number), "|".join(roots(site)), "die", "submit", "train.py", "--name", str(number)]
         code = subprocess.run(words, cwd=site.source, capture_output=True, timeout=30, check=False).returncode
         site.write(ticking(ticks) + f"# {number}\n")  # so that there is something new to freeze
     wait_until(lambda: {row["status"] for row in site.runs()} <= ENDED)
@@ -89,6 +93,44 @@ def test_the_submitter(site: Site, tmp_path: Path, wait_until: Wait) -> None:
     assert {row["status"] for row in rows} == {"Completed", "Failed"}
     assert {row["reason"] for row in rows} == {"", "LaunchFailed"}
     assert {path.name for path in site.workspace.runs.iterdir() if path.name[0] != "."} == {row["id"] for row in rows}
+
+
+def test_the_submitter_is_interrupted(site: Site, tmp_path: Path, wait_until: Wait) -> None:
+    """By Ctrl-C: what is recorded is canceled, also where the queue had it already, and nothing half made is left."""
+    ticks = tmp_path / "ticks"
+    site.write(ticking(ticks))
+    code, number = 1, 0
+    while code:
+        number += 1
+        assert number < 200
+        words = [
+            sys.executable,
+            "-c",
+            SUBMITTER,
+            str(number),
+            "|".join(roots(site)),
+            "interrupt",
+            "submit",
+            "train.py",
+            "--name",
+            str(number),
+        ]
+        done = subprocess.run(words, cwd=site.source, capture_output=True, text=True, timeout=30, check=False)
+        code = done.returncode
+        assert "Traceback" not in done.stderr, done.stderr
+        assert (code == 0) == bool(done.stdout)
+        site.write(ticking(ticks) + f"# {number}\n")
+    wait_until(lambda: {row["status"] for row in site.runs()} <= ENDED)
+
+    rows = site.runs()
+    ran = collections.Counter(ticks.read_text().split())
+    assert set(ran) >= {row["id"] for row in rows if row["status"] == "Completed"}
+    assert set(ran.values()) == {1}
+    assert [(row["status"], row["display_name"]) for row in rows if row["status"] == "Failed"] == []
+    assert len([row for row in rows if row["status"] == "Canceled"]) > 5
+    assert {path.name for path in site.workspace.runs.iterdir()} == {row["id"] for row in rows}
+    left = [path.name for path in Path(os.environ["HPCEST_LOCAL_DIR"]).rglob("*") if path.suffix == ".tmp" or path.name[0].isdigit()]
+    assert left == []
 
 
 def test_the_controller(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,27 @@ def test_a_run_that_submits_runs(site: Site) -> None:
     assert sorted((row["status"], row["exit_code"]) for row in rows) == [("Failed", 3), ("Failed", 4)]
 
 
+def test_many_inner_runs_take_turns(site: Site, tmp_path: Path) -> None:
+    """Without any that waits, too: as many at once as there are slots, however many the outer one submits."""
+    ticks = tmp_path / "ticks"
+    site.configure("compute: {local: {slots: 1}}\n")
+    site.write(
+        f"import os, time\nout = os.open({str(ticks)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
+        "os.write(out, b'+\\n'); time.sleep(0.05); os.write(out, b'-\\n')\n",
+        "inner.py",
+    )
+    outer = site.submit(
+        "import subprocess, sys\nfor _ in range(4): subprocess.run([sys.executable, '-m', 'hpcest', 'submit', 'inner.py'], check=True)\n"
+    )
+    site.wait(outer).ok()
+    site.wait(*(site.run(row["id"]) for row in site.runs())).ok()
+
+    assert ticks.read_text().split() == ["+", "-"] * 4
+    site.wait(site.submit("print('another')\n")).ok()
+    (queue,) = Path(os.environ["HPCEST_LOCAL_DIR"]).glob("*/queue/default")
+    assert sorted(path.name for path in queue.glob("slot.*")) == ["slot.0"]
+
+
 def test_an_inner_run_outlives_its_outer_one(site: Site, tmp_path: Path) -> None:
     """It is a run of its own: ending the outer one does not end it."""
     gate = tmp_path / "gate"

@@ -181,6 +181,18 @@ def test_trash(site: Site) -> None:
     assert not run.path.exists()
 
 
+def test_purging_what_a_program_closed(site: Site) -> None:
+    """Directories that it made unwritable or unreadable go too."""
+    run = site.submit(
+        "import os\nfor n, mode in enumerate((0o500, 0o300, 0)):\n    os.makedirs(f'outputs/{n}/a/b'); os.chmod(f'outputs/{n}/a', mode)\n"
+    )
+    site.wait(run).ok()
+    answer = site.cli("delete", "--purge", "--yes", run.id, powerless=True)
+
+    assert answer.code == 0, answer
+    assert os.listdir(site.workspace.trash) == []
+
+
 def test_a_run_that_goes_on_is_not_deleted(site: Site, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     run = site.submit(f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.02)\n")
@@ -250,6 +262,21 @@ def test_an_environment_of_the_sdk(site: Site) -> None:
     with pytest.raises(UsageError, match="environment kind 'host' can't give pip packages"):
         Experiment(Workspace.from_config(site.source), "trial").submit(estimator, say=lambda line: None)
     site.nothing_is_left()
+
+
+def test_an_environment_that_can_not_be_built(site: Site) -> None:
+    """The run failed, with a reason; the log of the building is kept with it."""
+    site.write("print('never')\n")
+    answer = site.cli("submit", "train.py", "--pip=--no-index", "--pip", "no-such-package==1.0")
+    assert answer.code == 1
+    assert "no-such-package" in answer.refusal
+    (row,) = site.runs()
+    run = site.run(row["id"])
+
+    assert (row["status"], row["reason"]) == ("Failed", "BuildFailed")
+    assert "no-such-package" in run.build_log.read_text()
+    assert "system_logs/environment.log" in site.cli("explain", run.id).ok().out
+    assert not run.rank_log(0).exists()
 
 
 def test_the_record_names_its_submitter(site: Site) -> None:

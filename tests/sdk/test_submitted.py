@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import io
 import json
 import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,13 +141,12 @@ def test_cancel(iris: Experiment, project: Path, wait_until: WaitUntil) -> None:
 def test_interrupting_a_wait_leaves_the_run_alone(iris: Experiment, project: Path) -> None:
     run = submitted(iris, f"import os, time\nwhile not os.path.exists({str(project / 'go on')!r}): time.sleep(0.02)")
 
+    main = threading.get_ident()
+
     def interrupt() -> None:
-        time.sleep(0.3)
-        signal_main()
-
-    def signal_main() -> None:
-        import _thread
-
+        """As soon as the main thread follows the log."""
+        while not any(frame.name == "follow" for frame in traceback.extract_stack(sys._current_frames()[main])):
+            time.sleep(0.02)
         _thread.interrupt_main()
 
     thread = threading.Thread(target=interrupt)
