@@ -49,7 +49,7 @@ def rerun(runs: tuple[str, ...], settings: tuple[str, ...], variables: tuple[str
     specs = [(old.id, with_settings(spec_of_run(old, added), changed)) for old in [the_run(context, run) for run in runs]]
     for old, spec in specs:
         made.append((old, submit(context, spec, output.say).folder))
-        if not as_json:
+        if not as_json and not follow:
             output.write_name(made[-1][1].id)
     if follow:
         raise SystemExit(show_until_end(context, made[-1][1], as_json=as_json))

@@ -89,7 +89,7 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": known["id"] + (f" ({known['display_name']})" if known["display_name"] else ""),
         "status": known["status"] + (f" ({known['reason']})" if known["reason"] else ""),
-        "why": known["message"],
+        "why": known["message"].splitlines(),
         "experiment": spec.get("experiment"),
         "description": known["description"].splitlines(),
         "command": _command(command).splitlines(),

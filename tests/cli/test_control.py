@@ -158,4 +158,6 @@ def test_init(hpcest: Hpcest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "file").write_text("")
     done = hpcest("init", "file")
     assert (done.code, done.error) == (1, "no workspace can be made in file: Not a directory\nHint: choose another directory")
+    assert hpcest("-w", "other", "init").err == f"workspace {tmp_path / 'other'}\n"
+    assert "name the directory once" in hpcest("-w", "other", "init", "new").error
     assert hpcest("init").err == f"workspace {tmp_path}\n"

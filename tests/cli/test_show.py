@@ -46,7 +46,8 @@ def test_the_whole_of_a_finished_run(hpcest: Hpcest, made_run: MakeRun) -> None:
     assert shown == [
         "run          abcd1234 (first)",
         "status       Failed (UserError)",
-        "why          it\\nbroke",
+        "why          it",
+        "             broke",
         "experiment   iris",
         "description  why",
         "             so",
