@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format docs bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -38,8 +38,11 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/dev
+	$(BIN)/python tests/readme_cli.py
+
 bench: $(VENV)/dev
-	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench $(ARGS) || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache

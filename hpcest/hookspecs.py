@@ -56,7 +56,7 @@ def hpcest_register_backends() -> Sequence[type[Backend]]:
 
 @_hookspec
 def hpcest_register_commands(cli: Any) -> None:
-    """Called when the command line starts and an external plugin is installed.
+    """Called for --help, and for a command that is not built in.
 
     :param cli: the root ``click.Group``; add commands with ``cli.add_command``.
     """

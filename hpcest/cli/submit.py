@@ -64,7 +64,13 @@ def submit(what: Path, arguments: tuple[str, ...], follow: bool, dry_run: bool, 
     context = the_context()
     for name, option in {"inputs": "--input", "variables": "--env-var", "tags": "--tag", "settings": "--set"}.items():
         options[name] = pairs_of(options[name], option)
-    spec = spec_of(what, context.config.default_compute, options.pop("source"), warn=lambda line: output.say(f"warning: {line}"))
+    spec = spec_of(
+        what,
+        context.config.default_compute,
+        options.pop("source"),
+        inputs=options["inputs"],
+        warn=lambda line: output.say(f"warning: {line}"),
+    )
     passage = start(context, with_choices(spec, arguments, options), output.say, dry=dry_run)
     if dry_run:
         print_plan(passage, as_json)

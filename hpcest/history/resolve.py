@@ -23,7 +23,7 @@ def resolve(workspace: WorkspaceFolder, reference: str, *, index: str = "") -> s
     the candidates of an ambiguous one.
     """
     reference = clean(reference.strip())
-    whole = bool(reference) and "/" not in reference and reference[0] not in ".@"
+    whole = 0 < len(reference) < 256 and "/" not in reference and reference[0] not in ".@"
     if whole and workspace.run(reference).header.exists():  # what is there needs no index
         return reference
     from hpcest.history.ingest import refresh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 from hpcest.contracts import Environment
 from hpcest.errors import EnvironmentBuildError, SpecError
@@ -23,11 +24,10 @@ def asked_for(spec: EnvironmentSpec) -> set[str]:
 
 def choose_environment(context: Context, spec: EnvironmentSpec) -> tuple[Environment, str]:
     """The environment plugin for ``spec``, and why it was chosen. Raises SpecError, UnknownNameError."""
-    kind = spec.kind if spec.kind != "auto" else context.config.environment.kind
-    if kind != "auto":
-        chosen = context.plugins.environment(kind)()
+    if spec.kind != "auto":
+        chosen = context.plugins.environment(spec.kind)()
         _refuse(chosen, spec)
-        return chosen, f"environment {kind}: asked for"
+        return chosen, f"environment {spec.kind}: asked for"
     names = context.plugins.names("environment")
     passed = []
     for name in [*(name for name in PREFERRED if name in names), *(name for name in names if name not in PREFERRED)]:
@@ -59,7 +59,11 @@ def _words(fields: set[str]) -> str:
 
 
 def choose(passage: Passage) -> None:
-    """The step before the run is recorded: which kind, or a clear refusal."""
+    """The step before the run is recorded: which kind, or a clear refusal. What the spec leaves open, the configuration says."""
+    config, asked = passage.context.config, passage.spec.environment
+    kind = asked.kind if asked.kind != "auto" else config.target(passage.spec.compute).environment or config.environment.kind
+    asked = replace(asked, kind=kind, interpreter=asked.interpreter or config.environment.interpreter)
+    passage.spec = replace(passage.spec, environment=asked)
     passage.environment, why = choose_environment(passage.context, passage.spec.environment)
     passage.say(why)
 

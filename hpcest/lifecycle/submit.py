@@ -213,6 +213,8 @@ def submit(context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> P
             step(passage)
     except EnvironmentBuildError as error:
         passage.status("Failed", reason="BuildFailed", message=error.message)
+        if passage.recorded:
+            say(f"run {passage.folder.id} is recorded as failed")
         raise
     except CanceledBeforeSubmitError:
         passage.status("Canceled", message="canceled while it was prepared")

@@ -72,6 +72,18 @@ class OfflineRun(Run):
     def _name(self, which):
         return self._printer.names.get("name" if which == "display_name" else which, self._spec.get(which, ""))
 
+    def get_status(self):
+        return "Running"
+
+    def get_details(self):
+        return {"runId": self.id, "target": "offline", "status": self.get_status(), "tags": self.get_tags(), "logFiles": {}}
+
+    def get_children(self, **filters):
+        return iter(())
+
+    def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
+        return self.get_details()
+
     def get_metrics(self, name=None):
         metrics = self._printer.metrics.to_dict()
         if name is None:

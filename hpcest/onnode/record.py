@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 
 SCHEMA = 1
 KEPT_LINES = 10000
@@ -47,6 +48,15 @@ def encode(event):
     return (json.dumps(event, separators=(",", ":"), allow_nan=True) + "\n").encode("utf-8")
 
 
+def warn(message):
+    """Tell the user on stderr; where that is a log on a full disk, go on without."""
+    try:
+        sys.stderr.write("hpcest: %s\n" % message)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
 class EventWriter:
     """Appends events to a file of its own; never raises for trouble of the storage.
 
@@ -67,7 +77,14 @@ class EventWriter:
         self._lock = threading.Lock()
         self._forget()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
+            this = weakref.ref(self)  # the hook can't be taken back, and must not keep the writer
+
+            def forget():
+                writer = this()
+                if writer is not None:
+                    writer._forget()
+
+            os.register_at_fork(after_in_child=forget)
 
     def _forget(self):
         """A forked child is another writer: it opens a file of its own."""
@@ -132,7 +149,7 @@ class EventWriter:
         if not self._warned:
             self._warned = True
             where = os.path.join(self.folder, "events")
-            sys.stderr.write("hpcest: can't record in %s: %s; your program goes on, and hpcest tries again\n" % (where, error))
+            warn("can't record in %s: %s; your program goes on, and hpcest tries again" % (where, error))
 
     def _sync(self):
         self._synced = time.monotonic()

@@ -7,12 +7,11 @@ its folder) raises at once.
 import json
 import math
 import os
-import sys
 import time
 
 from hpcest.onnode.events import read_run
 from hpcest.onnode.ids import new_run_id
-from hpcest.onnode.record import SCHEMA, EventWriter, get_json, put_json
+from hpcest.onnode.record import SCHEMA, EventWriter, get_json, put_json, warn
 
 # Where the artifacts of a run lie in its folder. Any other name is kept below ``artifacts/``.
 ARTIFACT_FOLDERS = ("outputs", "logs", "user_logs", "system_logs")
@@ -333,7 +332,7 @@ class Run:
             action(*args, **kwargs)
             return True
         except OSError as error:
-            sys.stderr.write("hpcest: run %s: %s\n" % (self.id, error))
+            warn("run %s: %s" % (self.id, error))
             self._writer.event("trouble", m=str(error))
             return False
 

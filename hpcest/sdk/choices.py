@@ -17,7 +17,14 @@ from hpcest.sdk.jobfile import FILE_NAME, load_job
 from hpcest.sdk.requirements import read_conda_file, read_requirements
 
 
-def spec_of(what: Path, default_compute: str, source: Path | None = None, warn: Callable[[str], None] = lambda _: None) -> RunSpec:
+def spec_of(
+    what: Path,
+    default_compute: str,
+    source: Path | None = None,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> RunSpec:
     """The run spec of a script, a job file, or a folder with ``hpcest.yaml``. Raises UsageError, ConfigError.
 
     ``warn`` is told of keys of a job file that have no effect.
@@ -29,7 +36,8 @@ def spec_of(what: Path, default_compute: str, source: Path | None = None, warn: 
     if not what.is_file():
         raise _missing("file or folder", what)
     if what.suffix in (".yaml", ".yml"):
-        spec = load_job(what, default_compute=default_compute, warn=warn)
+        given = {name: input_text(value, Path.cwd()) for name, value in (inputs or {}).items()}
+        spec = load_job(what, default_compute=default_compute, given=given, warn=warn)
         return replace(spec, source=os.path.abspath(source)) if source else spec
     script = Path(os.path.abspath(what))
     folder = source_of_script(script, source)

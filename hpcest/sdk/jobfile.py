@@ -110,15 +110,24 @@ class JobFile:
     parent_job_name: Any = None
 
 
-def load_job(path: Path, *, default_compute: str = "local", warn: Callable[[str], None] = lambda _: None) -> RunSpec:
-    """The run spec of a job file; ``warn`` is told of each key without effect. Raises ConfigError with the line of what is wrong."""
+def load_job(
+    path: Path,
+    *,
+    default_compute: str = "local",
+    given: Mapping[str, str] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> RunSpec:
+    """The run spec of a job file. Raises ConfigError with the line of what is wrong.
+
+    ``given`` has inputs that go before the file's; ``warn`` is told of each key without effect.
+    """
     document = load(path)
     if isinstance(document.value, dict):
         document.value.pop("$schema", None)
     job = decode_document(JobFile, document)
     _check(document, job)
     _tell_ignored(document, warn)
-    inputs = {name: _input(document, name, value) for name, value in job.inputs.items()}
+    inputs = {**{name: _input(document, name, value) for name, value in job.inputs.items()}, **(given or {})}
     outputs = {name: _output(document, name, value) for name, value in job.outputs.items()}
     known = {**{f"inputs.{name}": value for name, value in inputs.items()}, **{f"outputs.{name}": value for name, value in outputs.items()}}
 

@@ -276,7 +276,7 @@ def test_a_lock_changed_by_hand_is_not_installed(prepare: Prepare, workspace: Wo
 @pytest.mark.usefixtures("installer")
 def test_a_local_directory_is_installed_and_its_changes_count(prepare: Prepare, workspace: WorkspaceFolder, package_source: Path) -> None:
     first = prepare(f"local @ {package_source.as_uri()}")
-    (package_source / "__pycache__").mkdir()
+    (package_source / "__pycache__").mkdir(exist_ok=True)  # the installer may have made it
     (package_source / "local.egg-info").mkdir()
     assert prepare(f"local @ {package_source.as_uri()}") == first
     (package_source / "local.py").write_text("VALUE = 2\n")

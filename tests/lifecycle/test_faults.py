@@ -117,7 +117,7 @@ def test_many_submitters_at_once(site: Site, tmp_path: Path) -> None:
     assert {row["status"] for row in site.runs()} == {"Completed"}
     steps = ticks.read_text().split()
     assert collections.Counter(steps) == {"+": 50, "-": 50}
-    assert max(steps[:end].count("+") - steps[:end].count("-") for end in range(101)) == 2
+    assert max(steps[:end].count("+") - steps[:end].count("-") for end in range(101)) <= 2
 
 
 def test_a_workspace_that_is_removed_while_runs_wait(site: Site, tmp_path: Path, wait_until: Wait) -> None:

@@ -126,3 +126,17 @@ def test_put_json_is_whole_or_absent(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         put_json(str(tmp_path / "no" / "a.json"), {})
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_log_on_the_full_disk_too(tmp_path: Path) -> None:
+    """In a run the warning itself goes to a file on that disk; the program goes on all the same."""
+    (tmp_path / "events").write_text("in the way")
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from hpcest.onnode.record import EventWriter\n"
+        f"EventWriter({str(tmp_path)!r}, 'rank0').event('metric', k='n', v=1)\n"
+        "print('went on')\n"
+    )
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert done.stdout == b"went on\n"

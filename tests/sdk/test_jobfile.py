@@ -8,6 +8,7 @@ import pytest
 
 from hpcest.errors import ConfigError, HpcestError
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
+from hpcest.sdk.choices import spec_of
 from hpcest.sdk.jobfile import load_job
 
 WHOLE = """\
@@ -174,3 +175,10 @@ def test_files_that_are_not_there(text: str, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(text)
     with pytest.raises(HpcestError, match=r"none\.(txt|yml).*can't be read"):
         load_job(tmp_path / "job.yaml")
+
+
+def test_inputs_of_the_command_line_go_before_the_files(tmp_path: Path) -> None:
+    """They reach ``${{inputs.x}}`` too."""
+    (tmp_path / "job.yaml").write_text("command: echo ${{inputs.x}} ${{inputs.y}}\ninputs: {x: 1, y: 2}\n")
+    spec = spec_of(tmp_path / "job.yaml", "local", inputs={"x": "9"})
+    assert (spec.command.line, spec.inputs) == ("echo 9 2", {"x": "9", "y": "2"})
