@@ -56,7 +56,7 @@ def hpcest_register_backends() -> Sequence[type[Backend]]:
 
 @_hookspec
 def hpcest_register_commands(cli: Any) -> None:
-    """Called for --help, and for a command that is not built in.
+    """Called when --help lists the commands, or a command is asked for that is not built in.
 
     :param cli: the root ``click.Group``; add commands with ``cli.add_command``.
     """

@@ -26,7 +26,7 @@ import time
 from hpcest.onnode import processes, workdir
 from hpcest.onnode.guardian import Guardian
 from hpcest.onnode.rank import rank_variables, run_variables
-from hpcest.onnode.record import EventWriter, get_json, put_json
+from hpcest.onnode.record import EventWriter, get_json, put_json, warn
 from hpcest.onnode.slots import Queue
 from hpcest.onnode.verdict import Sentinel, judge
 
@@ -188,7 +188,7 @@ class Controller:
             snapshot = self.launch["snapshot"]
             workdir.tidy(snapshot["manifest"], os.path.join(self.folder, "work"), snapshot["stamp"])
         except Exception as error:  # a working directory that stays is no reason to lose the verdict
-            sys.stderr.write("hpcest: the working directory was left as it is: %s\n" % error)
+            warn("the working directory was left as it is: %s" % error)
         self._usage()
         if self.launch.get("secrets"):
             _remove(self._state("secrets.json"))
@@ -215,7 +215,7 @@ class Controller:
         try:
             sentinel.write(outcome)
         except OSError as error:
-            sys.stderr.write("hpcest: the verdict %s could not be written: %s\n" % (outcome, error))
+            warn("the verdict %s could not be written: %s" % (outcome, error))
         self._say(outcome["status"], r=outcome["reason"] or None, m=outcome["message"] or None, rc=outcome["rc"])
         self.events.close()
 
@@ -259,24 +259,6 @@ def _remove(path):
         pass
 
 
-class _Notes:
-    """In place of stderr: a full disk under the controller's log must not end the controller."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def write(self, text):
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass
-
-    def flush(self):
-        pass
-
-
 def main(manifest, attempt="0"):
     """Run the attempt that ``manifest`` describes, and exit with its code."""
-    sys.stderr = _Notes(sys.stderr)
     sys.exit(Controller(manifest, int(attempt)).main())

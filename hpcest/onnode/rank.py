@@ -3,10 +3,9 @@
 import os
 import re
 import signal
-import sys
 
 from hpcest.onnode import processes
-from hpcest.onnode.record import EventWriter, get_json
+from hpcest.onnode.record import EventWriter, get_json, warn
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
@@ -84,6 +83,5 @@ def main(manifest, rank, attempt, parent):
     except Exception as error:  # also what no operating system would take, such as half a surrogate pair
         message = "could not start %r: %s" % (argv[0], getattr(error, "strerror", None) or error)
         EventWriter(launch["folder"], "rank%d.a%d" % (rank, attempt)).event("launch", a=attempt, m=message)
-        sys.stderr.write("hpcest: %s\n" % message)
-        sys.stderr.flush()
+        warn(message)
         os._exit(126 if isinstance(error, PermissionError) else 127)
