@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -72,6 +71,8 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document, to stdout. Numbers that JSON has not are texts: "NaN", "Infinity", "-Infinity"."""
+    import json  # not for --version and --help
+
     click.echo(json.dumps(_plain(value), indent=1, ensure_ascii=True, allow_nan=False, default=str))
 
 

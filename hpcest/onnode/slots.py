@@ -100,7 +100,7 @@ class Queue:
                 self._dispatch()
 
     def _dispatch(self):
-        _STARTED[:] = [child for child in _STARTED if child.poll() is None]
+        _STARTED[:] = [pid for pid in _STARTED if not _reaped(pid)]
         full = set()
         for number, run, pid, path in self._tickets():
             ticket = get_json(path) or {}
@@ -145,7 +145,8 @@ class Queue:
             _give_up(ticket["folder"], "the controller could not be started: %s" % error)
             _remove(path)
             return
-        _STARTED.append(child)
+        child.returncode = 0  # we reap it ourselves; it may well outlive this process
+        _STARTED.append(child.pid)
         ticket["started"] = processes.identity(child.pid)
         ticket["starts"] = ticket.get("starts", 0) + 1
         try:
@@ -242,6 +243,13 @@ def _last_line(path):
             return stream.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
     except OSError:
         return "it said nothing"
+
+
+def _reaped(pid):
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True  # somebody else has reaped it, or this is a forked child
 
 
 def _remove(path):
