@@ -136,7 +136,10 @@ class Backend(ABC):
 
     @abstractmethod
     def look(self, jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]]) -> Mapping[str, Evidence]:
-        """What is known of some runs: run id → (folder, facts that ``submit`` returned, maybe empty)."""
+        """What is known of some runs: run id → (folder, facts that ``submit`` returned, maybe empty).
+
+        NotStarted means: certain that this backend was never given the run.
+        """
 
     @abstractmethod
     def cancel(self, folder: RunFolder, job: Mapping[str, Any]) -> Evidence:

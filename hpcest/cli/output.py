@@ -147,7 +147,10 @@ def pairs(items: Mapping[str, Any]) -> None:
 
 def moment(seconds: float | None) -> str:
     """A time of day as people read it: 2026-11-21 13:05:09."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+    except (OverflowError, ValueError, OSError):  # a writer whose clock is beyond all years
+        return str(seconds)
 
 
 def age(seconds: float | None) -> str:

@@ -34,7 +34,7 @@ class Script(Framework):
         """Refuse a command that can't be started, amounts that can't be given, an unknown distribution. Raises SpecError."""
         _check_command(spec.command)
         _check_resources(spec.resources)
-        if spec.command.script and not _starter(spec.command.script):
+        if spec.command.script and not _starter(spec.command.script) and not spec.snapshot:  # a rerun has its own source
             _check_program(spec)
         kind = spec.distribution.kind if spec.distribution else self.distributions[0]
         if kind not in self.distributions:

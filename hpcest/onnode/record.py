@@ -53,7 +53,7 @@ def warn(message):
     try:
         sys.stderr.write("hpcest: %s\n" % message)
         sys.stderr.flush()
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):  # no room, closed, or none at all
         pass
 
 

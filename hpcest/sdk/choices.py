@@ -69,7 +69,7 @@ def source_of_script(script: Path, source: Path | None) -> Path:
             raise UsageError(f"the script {str(script)!r} is not in the source directory {str(source)!r}")
         return folder
     here = Path.cwd()
-    below = script.is_relative_to(here) and here not in (Path.home(), Path("/"))
+    below = script.is_relative_to(here) and here not in (Path(os.path.expanduser("~")), Path("/"))
     return here if below else script.parent
 
 

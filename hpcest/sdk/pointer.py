@@ -31,7 +31,10 @@ def locate(start: Path | None = None) -> WorkspaceFolder:
     The nearest directory upwards that is a workspace, or has the file that leads to one; else
     HPCEST_WORKSPACE, else ~/hpcest. Raises WorkspaceError, saying where it looked.
     """
-    here = Path(os.path.abspath(start or Path.cwd()))
+    try:
+        here = Path(os.path.abspath(start or Path.cwd()))
+    except FileNotFoundError:  # the current directory was deleted: what else names a workspace still does
+        return find_workspace()
     if here.is_file():
         return _follow(here)
     for folder in (here, *here.parents):

@@ -340,4 +340,7 @@ def _show(text: str) -> None:
 
 
 def _utc(seconds: float | None) -> str | None:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat() if seconds else None
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat() if seconds else None
+    except (OverflowError, ValueError, OSError):  # a writer whose clock is beyond all years
+        return None

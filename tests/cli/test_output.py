@@ -80,3 +80,8 @@ def test_pairs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "a       1\nlong\\n  x\\x1b\n        y\nzero    0\nstatus  Failed\n"
     output.pairs({})
     assert capsys.readouterr().out == ""
+
+
+def test_a_clock_beyond_all_years_is_shown_as_it_is() -> None:
+    """A record with such a time must still be shown."""
+    assert output.moment(1e300) == "1e+300"

@@ -205,3 +205,12 @@ def test_amounts_that_can_be_given_are_taken() -> None:
 def test_it_is_registered() -> None:
     assert list(hpcest_register_frameworks()) == [Script]
     assert Script.name == "script"
+
+
+def test_a_rerun_does_not_look_at_the_source_of_today(tmp_path: Path) -> None:
+    """Its own source, with its own permissions, is in the snapshot."""
+    (tmp_path / "train").write_text("#!/bin/sh\n")
+    spec = RunSpec("e", Command("train"), source=str(tmp_path))
+    with pytest.raises(SpecError, match="is not executable"):
+        Script().check(spec)
+    Script().check(replace(spec, snapshot="abc"))
