@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hpcest.errors import ConfigError, SpecError, UnknownNameError
+from hpcest.kit.codec import decode
 from hpcest.kit.userdirs import user_folder
 from hpcest.kit.yamlfile import load, located
-from hpcest.model.codec import decode
 from hpcest.model.folders import WorkspaceFolder
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import click
 from hpcest.cli import output
 from hpcest.cli.common import json_option, the_context
 from hpcest.cli.groups import Group
-from hpcest.model.codec import encode
+from hpcest.kit.codec import encode
 
 
 @click.group(cls=Group, short_help="List or show the compute targets.")

@@ -87,8 +87,8 @@ def print_plan(passage: Passage, as_json: bool) -> None:
     """The plan that would be submitted, and its script where the backend has one. Secrets are not in it."""
     import shlex
 
+    from hpcest.kit.codec import encode
     from hpcest.lifecycle.passage import header
-    from hpcest.model.codec import encode
 
     assert passage.plan is not None
     plan = encode(passage.plan)

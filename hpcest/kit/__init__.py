@@ -1,1 +1,1 @@
-"""Small tools without an idea of runs: files, processes, YAML with line numbers."""
+"""Small tools without an idea of runs: files, processes, YAML with line numbers, dataclasses as JSON."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from hpcest.errors import ConfigError, SpecError, UnknownNameError
-from hpcest.model.codec import decode
+from hpcest.kit.codec import decode
 
 T = TypeVar("T")
 

@@ -15,10 +15,10 @@ from typing import Any
 import hpcest
 from hpcest.contracts import Backend, Environment, Framework, Lock, Say
 from hpcest.errors import HpcestError
+from hpcest.kit.codec import encode
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.secrets import without_secrets
-from hpcest.model.codec import encode
 from hpcest.model.folders import RunFolder
 from hpcest.model.plan import Plan
 from hpcest.model.spec import SCHEMA, RunSpec

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hpcest.errors import HpcestError, UsageError
+from hpcest.kit.codec import decode
 from hpcest.lifecycle.secrets import MASK, is_secret
-from hpcest.model.codec import decode
 from hpcest.model.folders import RunFolder
 from hpcest.model.spec import RunSpec
 from hpcest.onnode.record import get_json

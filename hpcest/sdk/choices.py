@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcest.errors import SpecError, UsageError
+from hpcest.kit.codec import decode, encode
 from hpcest.kit.units import parse_memory, parse_time
-from hpcest.model.codec import decode, encode
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
 from hpcest.sdk.inputs import input_text
 from hpcest.sdk.jobfile import FILE_NAME, load_job

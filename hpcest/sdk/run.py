@@ -242,7 +242,7 @@ class Run(RunFiles):
     # ------------------------------------------------------------------ files
     def get_environment(self) -> Environment:
         """The environment that the run asked for."""
-        from hpcest.model.codec import decode
+        from hpcest.kit.codec import decode
         from hpcest.model.spec import EnvironmentSpec
         from hpcest.sdk.environment import Environment
 

@@ -13,7 +13,7 @@ import pytest
 
 from hpcest import Environment, Estimator, Experiment, Run, Workspace
 from hpcest.errors import ConfigError, HpcestError, SpecError, UnknownNameError
-from hpcest.model.codec import encode
+from hpcest.kit.codec import encode
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
 from hpcest.sdk.azure import OffAzureWarning
 from hpcest.sdk.compute import ComputeTarget

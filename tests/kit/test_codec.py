@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcest.errors import SpecError, UnknownNameError
-from hpcest.model.codec import decode, encode
+from hpcest.kit.codec import decode, encode
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, GitFacts, Resources, RunSpec
 
 
