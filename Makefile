@@ -1,10 +1,12 @@
 # make demo    a real training run on this machine, in under two minutes
 # make test    all tests        make lint   the linters        make bench   the measurements
+# make cluster-up    the real Slurm that some tests need, on this machine (Debian, root)
+# make cluster-shell a shell of an ordinary user on it         make cluster-down   ends it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs bench clean help
+.PHONY: demo test lint format docs bench clean help cluster-up cluster-down cluster-shell
 .DEFAULT_GOAL := help
 
 help:
@@ -26,7 +28,9 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/iris/demo.py demo-workspace
 	@echo; echo 'The same by command line:'; echo '  . $(BIN)/activate; cd demo-workspace; hpcest submit ../examples/iris -f; hpcest runs'
 
+# Started as root on Debian the real Slurm comes up first; elsewhere tests that need it are skipped, and say so.
 test: $(VENV)/dev
+	$(PYTHON) tests/cluster/cluster.py up --if-possible
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/dev
@@ -40,6 +44,9 @@ format: $(VENV)/dev
 
 docs: $(VENV)/dev
 	$(BIN)/python tests/readme_cli.py
+
+cluster-up cluster-down cluster-shell:
+	$(PYTHON) tests/cluster/cluster.py $(subst cluster-,,$@)
 
 bench: $(VENV)/dev
 	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench $(ARGS) || exit 1; done

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.fixtures import alone, bare_slurm, slurm
+
+__all__ = ["alone", "bare_slurm", "own_home", "slurm", "wait_until"]  # fixtures; those of the real Slurm come from tests/cluster
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
