@@ -22,13 +22,15 @@ Each class is made with no arguments, a backend with its compute target's option
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
+from hpcest.errors import BackendError
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.model.plan import Activation, Plan, Program
-from hpcest.model.spec import EnvironmentSpec, RunSpec
+from hpcest.model.spec import EnvironmentSpec, Resources, RunSpec
 from hpcest.model.status import Reason, Status
 
 Say = Callable[[str], None]
@@ -95,7 +97,8 @@ class Evidence:
     """What a backend knows of a run right now.
 
     ``status`` None means that it does not know: unknown is never finished. ``message`` is a sentence
-    for the user with the next step; ``facts`` is the backend's own (pending reason, nodes, …).
+    for the user with the next step; ``facts`` is the backend's own (pending reason, nodes, …). ``facts["job"]``
+    are the job's facts where the backend found a job that the record does not have yet.
     """
 
     status: Status | None = None
@@ -106,19 +109,33 @@ class Evidence:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Allocation:
+    """Nodes that a process was given already: what they offer, the facts of their job, and which start of it this is."""
+
+    resources: Resources
+    job: dict[str, Any]
+    attempt: int = 0
+
+
 class Backend(ABC):
     """Where runs run. Made with the options of one compute target.
 
     ``name`` is what ``backend:`` says in a compute target, ``Options`` a dataclass of its settings whose
     fields carry ``metadata={"help": …}``. The order of calls for a run: plan, submit, then look as often
-    as someone asks, and cancel.
+    as someone asks, and cancel. ``orders`` says whether it can start a run after others that it has
+    (``launch["after"]``: run, condition and job id of each), ``gathers`` whether its ``submit_all`` keeps the launch
+    manifests itself; others find them in the run folders. ``say`` takes lines of progress for the user, once somebody has set it.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type]
+    orders: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
 
     def __init__(self, options: Any) -> None:
         self.options = options
+        self.say: Say = _silent
 
     @abstractmethod
     def plan(self, spec: RunSpec, launch: dict[str, Any], folder: RunFolder) -> Plan:
@@ -127,12 +144,41 @@ class Backend(ABC):
         Raises SpecError for resources that the target can't give.
         """
 
+    def plan_like(self, model: Plan, launch: dict[str, Any], folder: RunFolder) -> Plan:
+        """The plan of a run that differs from ``model``'s in ``launch`` alone: arguments, variables, its folder."""
+        return replace(model, run_id=folder.id, launch=launch)
+
     @abstractmethod
     def submit(self, plan: Plan, folder: RunFolder) -> Mapping[str, Any]:
         """Hand the plan over; return the job's facts for the record (``id`` at least).
 
         Called again for the same plan it must not start the run twice. Raises BackendError.
         """
+
+    def submit_all(self, plans: Sequence[tuple[Plan, RunFolder]], *, at_once: int | None = None) -> Iterator[Mapping[str, Any]]:
+        """Hand over many plans; yields the facts of each job as soon as it is submitted, in the same order.
+
+        At most ``at_once`` of them run at a time, where the backend can see to that.
+        """
+        for plan, folder in plans:
+            yield self.submit(plan, folder)
+
+    def check(self, plan: Plan, folder: RunFolder) -> str:
+        """Have the scheduler judge a plan without submitting it; returns what it says. Raises BackendError if it refuses."""
+        raise BackendError(f"the backend {self.name!r} has nothing to check a plan with")
+
+    @classmethod
+    def inside(cls, environ: Mapping[str, str]) -> Allocation | None:
+        """The allocation of this backend that a process with this environment is in; None outside of one."""
+        return None
+
+    def attach(self, spec: RunSpec, launch: dict[str, Any], folder: RunFolder) -> Plan:
+        """The plan of a run whose controller is started by the caller, in the allocation that it is in, without a queue."""
+        return self.plan(spec, launch, folder)
+
+    def script(self, spec: RunSpec, command: str) -> str:
+        """A batch script for users to submit themselves: what ``spec`` asks the scheduler for, then ``command``. Raises BackendError."""
+        raise BackendError(f"the backend {self.name!r} takes no scripts")
 
     @abstractmethod
     def look(self, jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]]) -> Mapping[str, Evidence]:
@@ -144,6 +190,25 @@ class Backend(ABC):
     @abstractmethod
     def cancel(self, folder: RunFolder, job: Mapping[str, Any]) -> Evidence:
         """Ask for the end of a run; return what is known then. Raises BackendError."""
+
+    def cancel_all(self, jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]]) -> Mapping[str, Evidence]:
+        """Ask for the end of many runs, with as few commands as the scheduler allows. Raises BackendError."""
+        return {run_id: self.cancel(folder, job) for run_id, (folder, job) in jobs.items()}
+
+    def usage(self, jobs: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        """What ended runs have used, as far as the backend keeps accounts: run id → facts of a ``usage`` event."""
+        return {}
+
+    def findings(self, folder: Path) -> Iterable[tuple[str, str, str, str]]:
+        """What ``hpcest doctor`` says of this target, for a workspace in ``folder``: check, ``ok|note|bad``, what was found, remedy.
+
+        The check is empty for what is true of this target alone. Takes a few seconds at most.
+        """
+        return ()
+
+
+def _silent(line: str) -> None:
+    """The ``say`` of a backend that nobody listens to."""
 
 
 Plugin = type[Framework] | type[Environment] | type[Backend]

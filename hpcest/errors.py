@@ -9,6 +9,7 @@
     ├── WorkspaceError          no workspace, or one this version can't use
     ├── EnvironmentBuildError   an environment could not be resolved or built
     ├── BackendError            a scheduler or a machine refused
+    │   └── UncertainError      it may have accepted, and could not be asked
     ├── PluginError             a plugin failed to load, or two share a name
     └── RunFailedError          a run that was waited for did not complete
 
@@ -86,6 +87,10 @@ class EnvironmentBuildError(HpcestError):
 
 class BackendError(HpcestError):
     """A scheduler or a machine refused; the message has its own words."""
+
+
+class UncertainError(BackendError):
+    """A scheduler may have accepted a job and could not be asked since. Whoever looks at the run later finds out."""
 
 
 class PluginError(HpcestError):

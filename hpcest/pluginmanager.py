@@ -32,6 +32,7 @@ BUILTIN = (
     ("environment", "host", "hpcest.environments.host"),
     ("environment", "venv", "hpcest.environments.venv"),
     ("backend", "local", "hpcest.backends.local"),
+    ("backend", "slurm", "hpcest.backends.slurm.backend"),
 )
 #: Kind → the hook that registers its classes, and the contract in ``hpcest.contracts``.
 KINDS = {

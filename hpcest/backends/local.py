@@ -10,10 +10,12 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hpcest.backends.sentinels import from_sentinel
+from hpcest.backends.starting import controller_argv, submitted_environment
 from hpcest.contracts import Backend, Evidence
 from hpcest.errors import BackendError
 from hpcest.hookspecs import hookimpl
@@ -59,6 +61,11 @@ class Local(Backend):
         own = {"queue": str(self._folder), "time": limit, "grace": self.options.grace, "umask": _umask()}
         options = {"slots": self.options.slots or default_slots(), "grace": self.options.grace, "queue": self.options.queue}
         return Plan(folder.id, spec.compute, self.name, {**launch, **own}, options)
+
+    def attach(self, spec: RunSpec, launch: dict[str, Any], folder: RunFolder) -> Plan:
+        """As ``plan``, without the queue: the caller's own process waits for the run."""
+        plan = self.plan(spec, launch, folder)
+        return replace(plan, launch={**plan.launch, "queue": None})
 
     def _time(self) -> int | None:
         from hpcest.kit.units import parse_time
@@ -178,33 +185,6 @@ def _mtime(path: Path) -> float:
         return os.stat(path).st_mtime
     except OSError:
         return time.time()
-
-
-def controller_argv(launch: Mapping[str, Any], folder: RunFolder) -> list[str]:
-    """How the controller of a run is started on its node."""
-    boot = os.path.join(launch["runtime"], "hpcest", "onnode", "boot.py")
-    return [launch["python"], "-I", "-S", "-X", "utf8", boot, "controller", str(folder.launch)]
-
-
-def submitted_environment() -> dict[str, str]:
-    """This process's environment as a run inherits it: without what belongs to a run we are in."""
-    ours = {"HPCEST_ATTEMPT", "HPCEST_EVENTS", "HPCEST_EXPERIMENT", "HPCEST_LOG_DIR", "HPCEST_NODE_COUNT", "HPCEST_OUTPUT_DIR"}
-    ours |= {"HPCEST_RUN_DIR", "HPCEST_RUN_ID", "HPCEST_SLOT_FD"}
-    ranks = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"}
-    drop = ours | ranks if "HPCEST_RUN_ID" in os.environ else ours
-    return {key: value for key, value in os.environ.items() if key not in drop}
-
-
-def from_sentinel(sentinel: Mapping[str, Any]) -> Evidence:
-    """What an exit sentinel says. One that a controller could not complete counts as lost."""
-    status = Status(sentinel.get("status", "Failed"))
-    return Evidence(
-        status,
-        Reason(sentinel.get("reason") or ""),
-        sentinel.get("message") or "",
-        attempt=sentinel.get("attempt") or 0,
-        exit_code=sentinel.get("rc"),
-    )
 
 
 @hookimpl

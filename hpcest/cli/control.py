@@ -15,17 +15,23 @@ from hpcest.errors import HpcestError
 def cancel(runs: tuple[str, ...], as_json: bool) -> None:
     """Ask for the end of each RUN: its program gets TERM, and after the grace period KILL. Ended runs stay as they are.
 
+    Many runs of one compute target are ended together, with as few commands as its scheduler allows.
+
     --json: a list of objects with id, status, message.
     """
-    from hpcest.lifecycle.watch import cancel as end
+    from hpcest.lifecycle.watch import cancel_all
 
     context = the_context()
-    seen = [end(context, folder) for folder in [the_run(context, run) for run in runs]]
-    if as_json:
+    found, problems = cancel_all(context, [the_run(context, run) for run in runs])
+    seen = [*found.values()]
+    if as_json and not problems:
         output.print_json([{"id": one.folder.id, "status": str(one.status), "message": one.message} for one in seen])
-        return
-    for one in seen:
+    for one in () if as_json or len(problems) >= len(seen) else seen:
         output.say(f"{one.folder.id}: {one.status}" + (f"; {one.message}" if one.message else ""))
+    for problem in problems[:-1]:
+        output.say(f"{problem.message}\nHint: {problem.hint}")
+    if problems:
+        raise problems[-1]
 
 
 @click.command(short_help="Submit runs again, from their own snapshots.")

@@ -20,6 +20,8 @@ from hpcest.errors import HpcestError
 COMMANDS = {
     "init": ("hpcest.cli.init:init", "Make a directory a workspace."),
     "submit": ("hpcest.cli.submit:submit", "Submit a script, a job file, or a folder with hpcest.yaml."),
+    "exec": ("hpcest.cli.execute:execute", "Run a command here as a recorded run: in a batch script, an salloc, a shell."),
+    "script": ("hpcest.cli.execute:script", "Print a self-contained sbatch script for a run."),
     "runs": ("hpcest.cli.runs:runs", "List runs, newest first."),
     "show": ("hpcest.cli.show:show", "Show all that is known of a run."),
     "explain": ("hpcest.cli.show:explain", "Say why a run waits or failed, and what to do."),

@@ -32,7 +32,9 @@ def show(run: str, as_json: bool) -> None:
 
     context = the_context()
     seen = look_at(context, the_run(context, run))
-    collect(context, seen)
+    if seen.finished and not seen.state.collected:
+        collect(context, seen)
+        seen = look_at(context, seen.folder)
     known = facts(context, seen)
     if as_json:
         output.print_json(known)
@@ -42,6 +44,7 @@ def show(run: str, as_json: bool) -> None:
 
 def facts(context: Context, seen: Seen) -> dict[str, Any]:
     """All that is known of a run, as ``--json`` prints it; times are seconds since the epoch."""
+    from hpcest.lifecycle.collect import account
     from hpcest.sdk.model import Model
     from hpcest.sdk.run import Run
     from hpcest.sdk.workspace import Workspace
@@ -50,6 +53,7 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
     run = Run(str(seen.folder.path))
     lock = get_json(str(seen.folder.lock)) or {}
     models = Model.list(Workspace(context.workspace), run_id=seen.folder.id)
+    used = account(context, [seen])[seen.folder.id] if seen.finished else seen.state.usage
     return {
         "id": seen.folder.id,
         "status": str(seen.status),
@@ -68,7 +72,7 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
         "environment": {key: lock.get(key) for key in ("kind", "key", "facts")} if lock else {},
         "job": {key: value for key, value in (seen.state.job or {}).items() if key != "t"},
         "facts": dict(seen.facts),
-        "usage": {key: value for key, value in seen.state.usage.items() if key != "t"},
+        "usage": {key: value for key, value in used.items() if key != "t"},
         "display_name": run.display_name,
         "description": run.description,
         "tags": run.get_tags(),
@@ -82,6 +86,8 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
 
 
 def _readable(known: dict[str, Any]) -> dict[str, Any]:
+    from hpcest.lifecycle.explain import idle
+
     spec, usage = known["spec"], known["usage"]
     command = spec.get("command") or {}
     git = spec.get("git") or {}
@@ -94,6 +100,9 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
         "description": known["description"].splitlines(),
         "command": _command(command).splitlines(),
         "compute": spec.get("compute", "local") if command else "",  # a child of a program has none
+        "job": _job(known),
+        "nodes": known["facts"].get("nodes") or known["facts"].get("host"),
+        "attempts": known["attempt"] + 1 if known["attempt"] else "",
         "environment": f"{known['environment']['kind']} {known['environment']['key'][:12]}" if known["environment"] else "",
         "snapshot": spec.get("snapshot", "")[:12],
         "git": f"{git.get('branch', '')} {git.get('commit', '')[:12]}{' with changes' if git.get('dirty') else ''}".strip(),
@@ -102,6 +111,7 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
         "ended": output.moment(known["ended"]),
         "exit code": known["exit_code"],
         "used": ", ".join(_usage(usage)),
+        "hint": idle(usage),
         "tags": [f"{key}={value}" for key, value in known["tags"].items()],
         "properties": [f"{key}={value}" for key, value in known["properties"].items()],
         "metrics": [f"{name} = {output.number(value)}" for name, value in known["metrics"].items()],
@@ -120,9 +130,31 @@ def _command(command: dict[str, Any]) -> str:
     return shlex.join([command["script"], *command.get("arguments", ())])
 
 
+def _job(known: dict[str, Any]) -> str:
+    """The scheduler's job, with its word for where it is; nothing where the run is no job of a scheduler."""
+    job, facts = known["job"], known["facts"]
+    if not job.get("id") or job["id"] == known["id"]:
+        return ""
+    said = [facts.get("state"), facts.get("slurm_reason")]
+    more = [job.get("name"), job.get("cluster") and f"cluster {job['cluster']}", " ".join(word for word in said if word)]
+    return f"{job['id']} ({', '.join(part for part in more if part)})"
+
+
 def _usage(usage: dict[str, Any]) -> list[str]:
-    words = {"elapsed_s": "{} s", "cpu_s": "{} s of CPU", "peak_memory_mb": "{} MB at most in one process"}
-    return [text.format(usage[name]) for name, text in words.items() if name in usage]
+    """Elapsed time, CPU time and how much of the cores' that is, memory of what it had, GPUs: as far as known."""
+    elapsed, cores, gpus = (usage.get(name) or 0 for name in ("elapsed_s", "cores", "gpus"))
+    words = []
+    if "elapsed_s" in usage:
+        words.append(f"{elapsed} s" + (f" on {usage['nodes']} nodes" if usage.get("nodes", 1) > 1 else ""))
+    if "cpu_s" in usage:
+        of = f" ({usage['cpu_s'] / elapsed / cores:.0%} of {cores} {'cores' if cores > 1 else 'core'})" if cores and elapsed else ""
+        words.append(f"{usage['cpu_s']} s of CPU{of}")
+    if "peak_memory_mb" in usage:
+        words.append(f"{usage['peak_memory_mb']} MB at most in one process")
+    if usage.get("memory_mb"):
+        had = f"of {usage['memory_mb']:g} MB of memory"
+        words.append(f"{usage['used_memory_mb']} MB in all {had}" if "used_memory_mb" in usage else f"it had {had[3:]}")
+    return words + ([f"{gpus} {'GPUs' if gpus > 1 else 'GPU'}"] if gpus else [])
 
 
 @click.command(short_help="Say why a run waits or failed, and what to do.")

@@ -6,26 +6,21 @@ event to the run folder first, and announces it then: every index reads the anno
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 
 from hpcest.history.header import clean
 from hpcest.history.scan import inode_of
 from hpcest.model.folders import WorkspaceFolder
+from hpcest.onnode import record
 from hpcest.onnode.events import CHUNK, read_stream
 
 
 def announce(workspace: WorkspaceFolder, run_id: str) -> None:
     """Have every index look at the run again. Call it when the event is in the run folder. Raises OSError."""
-    os.makedirs(workspace.edits, exist_ok=True)
-    # One file for each host, and user: on a network file system only appends of the same host keep apart.
-    path = workspace.edits / f"{os.uname().nodename}-{os.getuid()}.jsonl"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        os.write(descriptor, (json.dumps({"run": run_id}) + "\n").encode())
-    finally:
-        os.close(descriptor)
+    problem = record.announce(str(workspace.edits), run_id)
+    if problem is not None:
+        raise problem
 
 
 class Announcements:

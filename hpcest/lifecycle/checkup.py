@@ -92,13 +92,27 @@ def _free(path: Path) -> str:
 
 
 def _configuration(context: Context) -> Iterator[Finding]:
+    from concurrent.futures import ThreadPoolExecutor
+
     yield Finding("configuration", "ok", f"default compute target {context.config.default_compute}")
-    for name in context.config.compute:
-        try:
-            backend = context.backend(name)
-            yield Finding(f"compute {name}", "ok", f"backend {backend.name}")
-        except HpcestError as error:
-            yield Finding(f"compute {name}", "bad", error.message, error.hint)
+    context.plugins  # noqa: B018  # loaded once, before several threads want them
+    with ThreadPoolExecutor(8) as at_once:  # a scheduler that is down costs seconds
+        found = at_once.map(lambda name: _target(context, name), context.config.compute)
+        yield from dict.fromkeys(finding for findings in found for finding in findings)  # a cluster of several targets is told once
+
+
+def _target(context: Context, name: str) -> list[Finding]:
+    """What there is to say of one compute target, and of the cluster behind it."""
+    mine = f"compute {name}"
+    try:
+        backend = context.backend(name)
+    except HpcestError as error:
+        return [Finding(mine, "bad", error.message, error.hint)]
+    try:
+        more = [Finding(check or mine, state, found, remedy) for check, state, found, remedy in backend.findings(context.workspace.root)]
+    except Exception as error:  # noqa: BLE001  # a stranger's code may raise anything
+        more = [Finding(mine, "bad", f"its backend can't be checked: {error or type(error).__name__}", getattr(error, "hint", ""))]
+    return [Finding(mine, "ok", f"backend {backend.name}"), *more]
 
 
 def _plugins(context: Context) -> Iterator[Finding]:

@@ -9,7 +9,9 @@ import contextlib
 import json
 import os
 import time
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from hpcest.model.folders import RunFolder
 
@@ -23,21 +25,67 @@ PATIENCE_S = 60.0
 
 def collect(context: Context, seen: Seen) -> list[str]:
     """Collect a finished run; every later call for the same run does nothing. Returns warnings of listeners."""
-    folder = seen.folder
-    if not seen.finished or seen.state.collected:
-        return []
-    with contextlib.suppress(OSError):  # before anything else, so that no crash leaves them
-        (folder.state / "secrets.json").unlink(missing_ok=True)
-    first = _first(folder)
-    if first:
-        _tidy(folder)
-    if first or _was_interrupted(folder):
-        _note(folder)
-    if not first:
-        return []
-    before = "Running" if seen.state.started else "Queued"
-    changed = context.plugins.notify("hpcest_status_changed", run=folder, before=before, after=seen.status.value)
-    return changed + context.plugins.notify("hpcest_after_collect", run=folder)
+    return collect_all(context, [seen])
+
+
+def collect_all(context: Context, runs: Iterable[Seen]) -> list[str]:
+    """Collect those of the runs that are finished, with one question to each backend for what they have used."""
+    ended = [seen for seen in runs if seen.finished and not seen.state.collected]
+    firsts = []
+    for seen in ended:
+        with contextlib.suppress(OSError):  # before anything else, so that no crash leaves them
+            (seen.folder.state / "secrets.json").unlink(missing_ok=True)
+        if _first(seen.folder):
+            _tidy(seen.folder)
+            firsts.append(seen)
+    account(context, firsts)
+    news, changed = {seen.folder.id for seen in firsts}, []
+    for seen in ended:
+        first = seen.folder.id in news
+        if first or _was_interrupted(seen.folder):
+            _note(seen.folder)
+        if first:
+            before = "Running" if seen.state.started else "Queued"
+            changed += context.plugins.notify("hpcest_status_changed", run=seen.folder, before=before, after=seen.status.value)
+            changed += context.plugins.notify("hpcest_after_collect", run=seen.folder)
+    return changed
+
+
+def account(context: Context, ended: Sequence[Seen]) -> dict[str, dict[str, Any]]:
+    """What runs that have ended used, by their own record and their backends' accounts: run id → facts of a ``usage`` event.
+
+    A backend is asked only for what the record lacks, and what it says is recorded. Accounts come late: what has no
+    CPU time yet is asked for again next time. Nothing depends on them, so whatever goes wrong here is passed over.
+    """
+    used = {seen.folder.id: {key: value for key, value in seen.state.usage.items() if key != "t"} for seen in ended}
+    asked: dict[tuple[str, str], dict[str, Seen]] = defaultdict(dict)
+    for seen in ended:
+        job = seen.state.job or {}
+        if job.get("id") and not _accounted(used[seen.folder.id]):
+            asked[job.get("compute") or "local", job.get("backend") or ""][seen.folder.id] = seen
+    for target, runs in asked.items():
+        try:
+            backend = context.backend_of(*target)
+            found = backend.usage({run_id: seen.state.job or {} for run_id, seen in runs.items()}) if backend else {}
+        except Exception:  # noqa: BLE001, S112  # a stranger's code may raise anything
+            continue
+        for run_id, facts in found.items():
+            if run_id in runs and facts.get("cpu_s"):
+                used[run_id] = {**facts, **used[run_id], "a": runs[run_id].state.attempt}
+                _record(runs[run_id].folder, used[run_id])
+    return used
+
+
+def _accounted(usage: Mapping[str, Any]) -> bool:
+    """Whether the record has all that accounts can tell."""
+    return bool(usage.get("cpu_s")) and "cores" in usage
+
+
+def _record(folder: RunFolder, usage: Mapping[str, Any]) -> None:
+    from hpcest.lifecycle.journal import append
+
+    with contextlib.suppress(OSError):
+        append(folder, "watch", {"e": "usage", **usage})
 
 
 def _first(folder: RunFolder) -> bool:
@@ -86,13 +134,13 @@ def refresh(context: Context) -> list[str]:
         return []
     from hpcest.lifecycle.watch import look  # takes half as long again as a listing in which all runs have ended
 
-    warnings, news = [], False
+    news = False
     before = {run_id: status for run_id, _, status in open_runs}
-    for run_id, seen in look(context, map(context.workspace.run, before)).items():
+    found = look(context, map(context.workspace.run, before))
+    warnings = collect_all(context, found.values())
+    for run_id, seen in found.items():
         news = news or seen.finished or before[run_id] != seen.status.value
-        if seen.finished:
-            warnings += collect(context, seen)
-        elif before[run_id] != seen.status.value:
+        if not seen.finished and before[run_id] != seen.status.value:
             warnings += context.plugins.notify("hpcest_status_changed", run=seen.folder, before=before[run_id], after=seen.status.value)
     if news:
         ingest.refresh(context.workspace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hpcest.lifecycle.follow import log_paths
@@ -26,6 +27,9 @@ _NEXT = {
     Reason.BUILD_FAILED: "read the build log in system_logs/environment.log: hpcest artifacts get RUN system_logs/environment.log",
     Reason.LAUNCH_FAILED: "mend what the message names, then: hpcest rerun RUN",
     Reason.LOST: "hpcest rerun RUN",
+    Reason.NODE_FAIL: "hpcest rerun RUN; with --max-requeues N a run starts again by itself",
+    Reason.PREEMPTED: "hpcest rerun RUN; with --max-requeues N a run starts again by itself",
+    Reason.UPSTREAM_FAILED: "mend the run that this one comes after, then: hpcest rerun RUN",
 }
 LINES = 15
 
@@ -39,6 +43,13 @@ def explain(seen: Seen) -> dict[str, Any]:
         "next": _NEXT.get(seen.reason, "").replace("RUN", seen.folder.id) if failed else "",
         "log": last_lines(seen) if failed and seen.reason in (Reason.USER_ERROR, Reason.SIGNALED, Reason.TIMED_OUT) else [],
     }
+
+
+def idle(usage: Mapping[str, Any]) -> str:
+    """A better request, in a sentence, where most of what a run asked for lay idle; empty where it did not, or nobody knows."""
+    from hpcest.backends.slurm.usage import idle_hint
+
+    return idle_hint(usage)
 
 
 def last_lines(seen: Seen, count: int = LINES) -> list[str]:

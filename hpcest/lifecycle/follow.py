@@ -41,7 +41,7 @@ class LogTail:
 def log_paths(folder: RunFolder) -> dict[int, list[Path]]:
     """The logs of each rank, by attempt: rank → paths."""
     found: dict[int, list[Path]] = {}
-    for path in sorted(folder.user_logs.glob("std_log*.txt")):
+    for path in sorted(folder.user_logs.glob("std_log*.txt"), key=lambda path: (attempt_of(path), path.name)):
         stem = path.name.split(".")[0].removeprefix("std_log").strip("_")
         found.setdefault(int(stem or 0), []).append(path)
     return found
@@ -71,18 +71,17 @@ def follow(context: Context, folder: RunFolder, *, rank: int | None = None) -> I
 
     With several ranks every line starts with ``[RANK]``, unless ``rank`` picks one.
     """
-    tails: dict[Path, tuple[LogTail, str, list[str]]] = {}
+    tails = Tails(folder, rank=rank)
     shown, pause = "", SHORTEST_S
     while True:
         seen = look_at(context, folder)
         if str(seen.status) + seen.message != shown and not seen.finished:
             shown = str(seen.status) + seen.message
             yield seen
-        grown = list(_grown(folder, tails, rank, last=seen.finished))
+        grown = list(tails.grown())
         yield from grown
         if seen.finished:
-            while more := list(_grown(folder, tails, rank, last=True)):
-                yield from more
+            yield from tails.rest()
             collect(context, seen)
             yield look_at(context, folder)
             return
@@ -90,21 +89,42 @@ def follow(context: Context, folder: RunFolder, *, rank: int | None = None) -> I
         time.sleep(pause)
 
 
-def _grown(folder: RunFolder, tails: dict[Path, tuple[LogTail, str, list[str]]], rank: int | None, *, last: bool) -> Iterator[str]:
-    logs = log_paths(folder)
-    for number, paths in logs.items():
-        for path in paths if rank is None or number == rank else ():
-            alone = rank is not None or path.name.startswith("std_log.")
-            tail, prefix, rest = tails.setdefault(path, (LogTail(path), "" if alone else f"[{number}] ", []))
-            text = tail.read()
-            if not prefix:
-                if text:
-                    yield text
-                continue
-            # Whole lines only, so that ranks that print at once don't mix within a line.
-            whole, newline, part = ("".join(rest) + text).rpartition("\n")
-            rest[:] = [part]
-            if last and part and not text:
-                whole, newline, rest[:] = whole + newline + part, "\n", []
-            if whole or newline:
-                yield "".join(f"{prefix}{line}\n" for line in whole.split("\n"))
+class Tails:
+    """What is new in the logs of a run's ranks; of all attempts, or of one."""
+
+    def __init__(self, folder: RunFolder, *, rank: int | None = None, attempt: int | None = None) -> None:
+        self.folder, self.rank, self.attempt = folder, rank, attempt
+        self._tails: dict[Path, tuple[LogTail, str, list[str]]] = {}
+
+    def grown(self, *, last: bool = False) -> Iterator[str]:
+        """The texts that were added. With several ranks whole lines only, each with its rank, so that none are mixed."""
+        for number, paths in log_paths(self.folder).items():
+            for path in paths if self.rank is None or number == self.rank else ():
+                if self.attempt is None or attempt_of(path) == self.attempt:
+                    yield from self._of(path, number, last=last)
+
+    def rest(self) -> Iterator[str]:
+        """All that is left when the ranks have ended, unfinished lines too."""
+        while more := list(self.grown(last=True)):
+            yield from more
+
+    def _of(self, path: Path, number: int, *, last: bool) -> Iterator[str]:
+        alone = self.rank is not None or path.name.startswith("std_log.")
+        tail, prefix, rest = self._tails.setdefault(path, (LogTail(path), "" if alone else f"[{number}] ", []))
+        text = tail.read()
+        if not prefix:
+            if text:
+                yield text
+            return
+        whole, newline, part = ("".join(rest) + text).rpartition("\n")
+        rest[:] = [part]
+        if last and part and not text:
+            whole, newline, rest[:] = whole + newline + part, "\n", []
+        if whole or newline:
+            yield "".join(f"{prefix}{line}\n" for line in whole.split("\n"))
+
+
+def attempt_of(log: Path) -> int:
+    """Which attempt a rank's log is of."""
+    _, _, number = log.name.removesuffix(".txt").partition(".attempt")
+    return int(number or 0)

@@ -34,7 +34,9 @@ class Passage:
     """Filled in step by step: ``spec`` first, ``plan`` at the end.
 
     ``recorded`` is False until the run folder exists, and stays so on a dry run; ``offered`` is True from
-    the moment when the backend may have the run.
+    the moment when the backend may have the run. ``attaching`` is the backend of the allocation that the run
+    is started in by this very process, where it is; ``place`` the directory that it runs in, where that is not
+    a copy of its source.
     """
 
     context: Context
@@ -45,6 +47,8 @@ class Passage:
     dry: bool = False
     recorded: bool = False
     offered: bool = False
+    attaching: Backend | None = None
+    place: str = ""
     framework: Framework | None = None
     environment: Environment | None = None
     backend: Backend | None = None
@@ -53,11 +57,11 @@ class Passage:
     job: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> Passage:
+    def of(cls, context: Context, spec: RunSpec, say: Say, *, dry: bool = False, attaching: Backend | None = None) -> Passage:
         """A passage at its start, with a run id that nothing has yet."""
         while (folder := context.workspace.run(new_run_id())).path.exists():
             pass
-        return cls(context, spec, say, folder, dry=dry)
+        return cls(context, spec, say, folder, dry=dry, attaching=attaching)
 
     def status(self, status: str, *, reason: str = "", message: str = "") -> None:
         """Record a status, if the run is recorded at all."""

@@ -78,5 +78,11 @@ def prepare(passage: Passage) -> None:
             shutil.copyfile(error.log, passage.folder.build_log)
         raise
     passage.lock = lock
-    if passage.recorded:
+    keep_lock(passage)
+
+
+def keep_lock(passage: Passage) -> None:
+    """Write the lock into the run folder."""
+    lock = passage.lock
+    if passage.recorded and lock is not None:
         put_json(str(passage.folder.lock), {"kind": lock.kind, "key": lock.key, "facts": lock.facts, "lock": lock.text})

@@ -8,13 +8,13 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpcest.contracts import Say
-from hpcest.errors import EnvironmentBuildError, HpcestError, PluginError, SpecError
+from hpcest.errors import EnvironmentBuildError, HpcestError, PluginError, SpecError, UncertainError
 from hpcest.lifecycle import prepare, snapshot
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.git import git_facts
@@ -22,8 +22,10 @@ from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.passage import Passage, Step, record, source_of
 from hpcest.lifecycle.runtime import travelling_runtime
 from hpcest.lifecycle.secrets import secrets
+from hpcest.lifecycle.upstream import jobs_before
 from hpcest.lifecycle.workspace import checked_experiment
 from hpcest.model.folders import RunFolder
+from hpcest.model.plan import Activation
 from hpcest.model.spec import RunSpec
 from hpcest.model.status import Status
 
@@ -35,11 +37,12 @@ def check(passage: Passage) -> None:
     spec = passage.spec
     passage.spec = spec = replace(spec, experiment=checked_experiment(spec.experiment))
     passage.framework = passage.context.plugins.framework(spec.framework)()
-    passage.backend = passage.context.backend(spec.compute)
+    passage.backend = passage.attaching or passage.context.backend(spec.compute)
     passage.framework.check(spec)
-    _check_variables(spec)
+    check_variables(spec)
     if spec.resume_from and not passage.context.workspace.run(spec.resume_from).header.is_file():
         raise SpecError(f"there is no run {spec.resume_from!r} to resume from", hint="give its whole id: see 'hpcest runs'")
+    jobs_before(passage.context, spec, passage.backend)
     source = source_of(passage)
     script = spec.command.script
     if script and not spec.snapshot and source.is_dir() and not _may_be_there(source / script):
@@ -56,7 +59,7 @@ def _may_be_there(script: Path) -> bool:
         return False
 
 
-def _check_variables(spec: RunSpec) -> None:
+def check_variables(spec: RunSpec) -> None:
     """Refuse what no environment can hold, before a rank finds out."""
     inputs = _inputs_as_variables(spec)
     for what, variables in (("environment variable", {**spec.environment.variables, **spec.environment_variables}), ("input", inputs)):
@@ -98,12 +101,50 @@ def freeze(passage: Passage) -> None:
 
 def plan(passage: Passage) -> None:
     """Put framework, environment and backend together into what will be submitted."""
-    assert passage.framework is not None
     assert passage.environment is not None
     assert passage.lock is not None
     assert passage.backend is not None
     spec, folder, workspace = passage.spec, passage.folder, passage.context.workspace
     activation = passage.environment.activate(passage.lock, workspace)
+    launch: dict[str, Any] = {
+        "schema": 1,
+        "workspace": str(workspace.root),
+        "experiment": spec.experiment,
+        "runtime": str(travelling_runtime(workspace)),
+        "python": sys.executable,
+        "snapshot": _layout(passage),
+        "place": passage.place,
+        "nodes": spec.resources.nodes,
+        "procs_per_node": spec.resources.procs_per_node,
+        "interpreter": activation.python,
+        "prefix": list(activation.prefix),
+        "path": list(activation.path),
+        "unset": list(activation.unset),
+        "after": jobs_before(passage.context, spec, passage.backend),
+    }
+    own, hidden = own_launch(passage, activation)
+    passage.plan = replace(
+        passage.backend.plan(spec, {**launch, **own}, folder), environment=f"{passage.lock.kind} {passage.lock.key[:12]}"
+    )
+    if passage.recorded:
+        write_private(folder, "launch.json", passage.plan.launch)
+        if hidden:
+            write_private(folder, "state/secrets.json", hidden)
+
+
+def _layout(passage: Passage) -> dict[str, Any] | None:
+    """What the controller makes the working directory from; None for a run that has a place already."""
+    workspace = passage.context.workspace
+    if passage.place:
+        return None
+    manifest = str(workspace.manifest(passage.spec.snapshot))
+    return {"manifest": manifest, "objects": str(workspace.objects), "stamp": int(passage.created)}
+
+
+def own_launch(passage: Passage, activation: Activation) -> tuple[dict[str, Any], dict[str, str]]:
+    """The part of the launch manifest that differs between runs of one shape, and the secrets that are kept apart."""
+    assert passage.framework is not None
+    spec, folder = passage.spec, passage.folder
     program = passage.framework.program(spec, activation)
     variables = {
         **activation.variables,
@@ -114,31 +155,15 @@ def plan(passage: Passage) -> None:
         **spec.environment_variables,
     }
     hidden = secrets(variables)
-    launch: dict[str, Any] = {
-        "schema": 1,
+    return {
         "run": folder.id,
         "folder": str(folder.path),
-        "workspace": str(workspace.root),
-        "experiment": spec.experiment,
-        "runtime": str(travelling_runtime(workspace)),
-        "python": sys.executable,
-        "snapshot": {"manifest": str(workspace.manifest(spec.snapshot)), "objects": str(workspace.objects), "stamp": int(passage.created)},
-        "nodes": spec.resources.nodes,
-        "procs_per_node": spec.resources.procs_per_node,
         "per": program.per,
-        "prefix": list(activation.prefix),
         "argv": list(program.argv),
         "expand": program.expand,
         "variables": {name: value for name, value in variables.items() if name not in hidden},
         "secrets": sorted(hidden),
-        "path": list(activation.path),
-        "unset": list(activation.unset),
-    }
-    passage.plan = replace(passage.backend.plan(spec, launch, folder), environment=f"{passage.lock.kind} {passage.lock.key[:12]}")
-    if passage.recorded:
-        _write_private(folder, "launch.json", passage.plan.launch)
-        if hidden:
-            _write_private(folder, "state/secrets.json", hidden)
+    }, hidden
 
 
 def _inputs_as_variables(spec: RunSpec) -> dict[str, str]:
@@ -151,7 +176,7 @@ def _resumed(passage: Passage) -> dict[str, str]:
     return {"HPCEST_RESUME_FROM": str(passage.context.workspace.run(old).outputs)} if old else {}
 
 
-def _write_private(folder: RunFolder, name: str, value: Any) -> None:
+def write_private(folder: RunFolder, name: str, value: Any) -> None:
     """Write JSON that only its owner may read."""
     descriptor = os.open(folder.path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -170,11 +195,24 @@ def hand_over(passage: Passage) -> None:
     assert passage.plan is not None
     if passage.dry:
         return
+    before_offer(passage)
+    passage.offered, began = True, time.time()
+    passage.job = passage.backend.submit(passage.plan, passage.folder)
+    after_offer(passage, began)
+
+
+def before_offer(passage: Passage) -> None:
+    """The last moment at which a plugin, or whoever cancels the run, can keep it from its backend."""
+    assert passage.backend is not None
     _ask_listeners(passage)
     if passage.folder.cancel.exists():
         raise CanceledBeforeSubmitError(f"run {passage.folder.id} was canceled while it was prepared")
-    passage.offered, began = True, time.time()
-    passage.job = passage.backend.submit(passage.plan, passage.folder)
+    passage.backend.say = passage.say
+
+
+def after_offer(passage: Passage, began: float) -> None:
+    """Record the job that the backend has made; it was asked at the time ``began``."""
+    assert passage.backend is not None
     queued = {"e": "status", "v": "Queued", "by": "submit", "a": 0, "t": began}  # only now is it true, but it may run already
     job = {**passage.job, "e": "job", "backend": passage.backend.name, "compute": passage.spec.compute}
     try:
@@ -208,17 +246,27 @@ def submit(context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> P
     HpcestError; if the run was recorded by then, its record says that it failed, and why.
     """
     passage = Passage.of(context, spec, say, dry=dry)
-    try:
+    with recording_failure(passage):
         for step in STEPS:
             step(passage)
+    return passage
+
+
+@contextlib.contextmanager
+def recording_failure(passage: Passage) -> Iterator[None]:
+    """Have the record say what became of the run if a step fails in here. Errors of the disk become an HpcestError."""
+    try:
+        yield
     except EnvironmentBuildError as error:
         passage.status("Failed", reason="BuildFailed", message=error.message)
         if passage.recorded:
-            say(f"run {passage.folder.id} is recorded as failed")
+            passage.say(f"run {passage.folder.id} is recorded as failed")
         raise
     except CanceledBeforeSubmitError:
         passage.status("Canceled", message="canceled while it was prepared")
         raise
+    except UncertainError:
+        raise  # whoever looks at the run later finds out
     except HpcestError as error:
         passage.status("Failed", reason="LaunchFailed", message=error.message)
         raise
@@ -235,7 +283,6 @@ def submit(context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> P
         if _taken_back(passage):
             passage.status("Failed", reason="LaunchFailed", message=f"{type(error).__name__}: {error}")
         raise
-    return passage
 
 
 def _of_the_disk(passage: Passage, error: OSError) -> HpcestError:

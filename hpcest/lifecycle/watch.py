@@ -120,7 +120,11 @@ def _ask(context: Context, runs: Iterable[_Known]) -> dict[str, Evidence]:
 def _looked(backend: Backend, jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]]) -> Mapping[str, Evidence]:
     """What the backend knows. One that fails knows nothing: a listing must not depend on it."""
     try:
-        return backend.look(jobs)
+        found = backend.look(jobs)
+        for one in found.values():
+            if one.facts.get("job"):
+                one.facts["job"]["backend"] = backend.name
+        return found
     except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
         return dict.fromkeys(jobs, Evidence(message=f"its backend {backend.name!r} can't tell: {error or type(error).__name__}"))
 
@@ -138,6 +142,8 @@ def _seen(known: _Known, evidence: Evidence | None) -> Seen:
     status, reason, message = Status(state.status), Reason(state.reason), state.message
     if state.finished or evidence is None:
         return Seen(folder, status, reason, message, state, {})
+    if evidence.facts.get("job") and not known.job:
+        _adopt(known, evidence.facts["job"])
     verdict = evidence if evidence.status is not None and evidence.status.finished else _of_orphan(known, evidence)
     if verdict is not None:
         state = _conclude(folder, state, verdict)
@@ -147,6 +153,12 @@ def _seen(known: _Known, evidence: Evidence | None) -> Seen:
     elif evidence.status not in (None, Status.NOT_STARTED) and status in (Status.NOT_STARTED, Status.PREPARING, Status.QUEUED):
         status = evidence.status or status
     return Seen(folder, status, reason, evidence.message or message, state, dict(evidence.facts))
+
+
+def _adopt(known: _Known, job: Mapping[str, Any]) -> None:
+    """Record the job that the backend found: whoever submitted it could not."""
+    with contextlib.suppress(OSError):
+        append(known.folder, "watch", {"e": "job", "compute": known.target[0], **job})
 
 
 def _of_orphan(known: _Known, evidence: Evidence) -> Evidence | None:
@@ -188,22 +200,48 @@ def _conclude(folder: RunFolder, state: RunState, evidence: Evidence) -> RunStat
 
 def cancel(context: Context, folder: RunFolder) -> Seen:
     """Ask for the end of a run; a finished one is left as it is. Raises BackendError."""
-    seen = look_at(context, folder)
-    if seen.finished:
-        return seen
-    known = _Known.of(folder)
-    compute, name = known.target
-    backend = context.backend_of(compute, name) if known.kind == "run" else None
-    if known.kind == "run" and backend is None:
+    seen, problems = cancel_all(context, [folder])
+    if problems:
+        raise problems[0]
+    return seen[folder.id]
+
+
+def cancel_all(context: Context, folders: Iterable[RunFolder]) -> tuple[dict[str, Seen], list[BackendError]]:
+    """Ask for the end of runs, each backend once for all of its own; finished ones are left as they are.
+
+    Returns what is true of the runs then, and what went wrong: runs that could not be told are as they were before.
+    """
+    seen = look(context, folders)
+    asked: dict[tuple[str, str] | None, list[_Known]] = defaultdict(list)
+    for known in (_Known.of(one.folder) for one in seen.values() if not one.finished):
+        if known.state.finished:  # meanwhile
+            seen[known.folder.id] = _seen(known, None)
+        else:
+            asked[known.target if known.kind == "run" else None].append(known)
+    problems = []
+    for target, runs in asked.items():
+        try:
+            seen |= _tell(context, target, runs)
+        except BackendError as error:
+            problems.append(error)
+    return seen, problems
+
+
+def _tell(context: Context, target: tuple[str, str] | None, runs: list[_Known]) -> dict[str, Seen]:
+    """Have the runs of one compute target end; without one they are children, which nobody else can tell."""
+    backend = context.backend_of(*target) if target else None
+    if target and backend is None:
         raise BackendError(
-            f"run {folder.id} can't be told to end: its backend {name or compute!r} is not installed any more",
+            f"run {runs[0].folder.id} can't be told to end: its backend {target[1] or target[0]!r} is not installed any more",
             hint="install its plugin again, or end the job by the means of its scheduler",
         )
-    request = {"e": "status", "v": "CancelRequested", "by": "user", "a": known.state.attempt, "who": os.environ.get("USER")}
-    with contextlib.suppress(OSError):  # a full disk is a good reason to cancel; whether it can be done the backend knows
-        append(folder, "user", request)
-        if backend is not None:
-            folder.cancel.touch()  # for whoever still prepares it
+    for known in runs:
+        request = {"e": "status", "v": "CancelRequested", "by": "user", "a": known.state.attempt, "who": os.environ.get("USER")}
+        with contextlib.suppress(OSError):  # a full disk is a good reason to cancel; whether it can be done the backend knows
+            append(known.folder, "user", request)
+            if backend is not None:
+                known.folder.cancel.touch()  # for whoever still prepares it
     if backend is None:
-        return _seen(known, Evidence(Status.CANCELED, message="canceled on request"))
-    return _seen(_Known.of(folder), backend.cancel(folder, known.job))
+        return {known.folder.id: _seen(known, Evidence(Status.CANCELED, message="canceled on request")) for known in runs}
+    found = backend.cancel_all({known.folder.id: (known.folder, known.job) for known in runs})
+    return {known.folder.id: _seen(_Known.of(known.folder), found.get(known.folder.id)) for known in runs}

@@ -24,6 +24,7 @@ class WorkspaceFolder:
         self.runtime = self.home / "runtime"
         self.index = self.home / "history.db"
         self.edits = self.home / "edits"
+        self.arrays = self.home / "arrays"
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run, whether or not it exists."""
@@ -49,6 +50,7 @@ class RunFolder:
         self.id = self.path.name
         self.header = self.path / "run.json"
         self.launch = self.path / "launch.json"
+        self.script = self.path / "job.sbatch"
         self.lock = self.path / "environment.lock"
         self.events = self.path / "events"
         self.state = self.path / "state"

@@ -49,6 +49,28 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Requeue:
+    """What happens when a scheduler wants the run's nodes back: before its time limit, at a preemption, a node failure.
+
+    ``signal`` (such as ``USR1``) reaches the program of every rank ``warn`` seconds before the time limit.
+    ``max_requeues`` is how often the run may start again, as a new attempt; None leaves that to the compute
+    target, 0 is never.
+    """
+
+    max_requeues: int | None = None
+    signal: str = ""
+    warn: int | None = None
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A run that has to end first: ``condition`` is ``ok`` (completed), ``any`` (ended) or ``failed``."""
+
+    run: str
+    condition: str = "ok"
+
+
+@dataclass(frozen=True)
 class EnvironmentSpec:
     """What a run's program needs around it, before it is resolved.
 
@@ -82,7 +104,8 @@ class RunSpec:
     """One run, described. ``snapshot`` is empty until the source directory has been frozen.
 
     ``options`` are the backend's own (sbatch options, say); ``environment`` is what was asked for, its
-    lock is kept beside the spec.
+    lock is kept beside the spec. ``launcher`` is how ranks are started on a cluster (``srun``,
+    ``srun:pmix``, ``mpirun``, ``single``); empty leaves it to the compute target.
     """
 
     experiment: str
@@ -98,6 +121,9 @@ class RunSpec:
     environment_variables: dict[str, str] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
     distribution: Distribution | None = None
+    launcher: str = ""
+    requeue: Requeue = field(default_factory=Requeue)
+    after: tuple[Upstream, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)

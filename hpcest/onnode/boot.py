@@ -1,4 +1,4 @@
-"""Where a node's Python enters: ``python -I -S -X utf8 …/onnode/boot.py controller|rank ARGUMENTS``.
+"""Where a node's Python enters: ``python -I -S -X utf8 …/onnode/boot.py controller|rank|signal ARGUMENTS``.
 
 Isolated (-I -S), so that nothing of the user's environment reaches our own code; the copy of the
 package that lies around this file is the one that is used.
@@ -17,6 +17,10 @@ def main():
         from hpcest.onnode import rank
 
         rank.main(*sys.argv[2:])
+    elif sys.argv[1] == "signal":
+        from hpcest.onnode import signals
+
+        signals.main(*sys.argv[2:])
     else:
         from hpcest.onnode import controller
 

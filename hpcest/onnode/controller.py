@@ -5,7 +5,8 @@ It reads a launch manifest (``launch.json`` in the run folder), a JSON object:
     run, folder, workspace, experiment    which run this is
     runtime                               the directory that holds this copy of the package
     python                                the interpreter for boot.py on the node's host
-    snapshot {manifest, objects, stamp}   what to lay out as the working directory
+    snapshot {manifest, objects, stamp}   what to lay out as the working directory; or null, and
+    place                                 the directory that the ranks run in as it is
     nodes, procs_per_node, per            how many ranks ("per": "process" or "node")
     prefix, argv, variables, path, unset  what each rank becomes, and its environment
     expand                                whether $NAME in argv is replaced for each rank
@@ -13,42 +14,54 @@ It reads a launch manifest (``launch.json`` in the run folder), a JSON object:
     time, grace                           seconds: the limit (or null), and between TERM and KILL
     queue                                 the folder of the local queue, or null
     umask                                 of whoever submitted, where it may not be inherited
+
+and in a Slurm job also
+
+    job_name                              unique: by it the job is found again
+    launcher {kind, argv, ranks}          what starts the ranks, and how they learn their numbers
+    signal, warn                          what the ranks get so many seconds before the time limit
+    max_requeues                          how often the run may start again; null leaves that to Slurm
+    attached                              whether the job is the user's own, and may have other things to do
+    ranks                                 how many there are, where they are not the same on all nodes
 """
 
 import os
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import time
 
-from hpcest.onnode import processes, workdir
+from hpcest.onnode import arrays, processes, workdir
+from hpcest.onnode.children import Children
+from hpcest.onnode.ending import Ending
 from hpcest.onnode.guardian import Guardian
-from hpcest.onnode.rank import rank_variables, run_variables
-from hpcest.onnode.record import EventWriter, get_json, put_json, warn
+from hpcest.onnode.rank import number_of_ranks, read_launch, run_variables
+from hpcest.onnode.record import EventWriter, announce, get_json, put_json, warn
 from hpcest.onnode.slots import Queue
+from hpcest.onnode.slurmjob import SlurmJob, attempt_of
+from hpcest.onnode.step import Step
 from hpcest.onnode.verdict import Sentinel, judge
 
-BEAT_S = 5.0
-_WAKE = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+BEAT_S, SLURM_BEAT_S = 5.0, 15.0
+_WAKE = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Controller:
     """One attempt of one run."""
 
     def __init__(self, manifest, attempt):
-        self.launch = get_json(manifest)
+        self.launch = read_launch(manifest)
         self.manifest, self.attempt = manifest, attempt
         self.folder = self.launch["folder"]
         self.queue = Queue(self.launch["queue"]) if self.launch.get("queue") else None
         self.events = EventWriter(self.folder, "controller.a%d" % attempt)
-        self.running = {}  # pid -> rank
-        self.outcome = {"attempt": attempt, "rc": 0, "why": None, "ranks": self._ranks()}
+        self.job = SlurmJob(os.environ) if self.launch.get("launcher") and "SLURM_JOB_ID" in os.environ else None
+        stepwise = (self.launch.get("launcher") or {}).get("argv")
+        self.ranks = Step(self.launch, manifest, attempt, self.job) if stepwise else Children(self.launch, manifest, attempt)
+        self.outcome = {"attempt": attempt, "rc": 0, "why": None, "ranks": number_of_ranks(self.launch)}
+        self.ending = Ending(self)
         self.began = time.monotonic()
-
-    def _ranks(self):
-        return self.launch["nodes"] * (1 if self.launch.get("per") == "node" else self.launch["procs_per_node"])
 
     def _state(self, name):
         return os.path.join(self.folder, "state", name)
@@ -61,27 +74,36 @@ class Controller:
         os.makedirs(self._state(""), exist_ok=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _WAKE)
         processes.adopt_orphans()
-        guardian = Guardian(self._bereaved)
+        guardian = None if self.job else Guardian(self._bereaved)  # whatever happens to a job, Slurm knows of it
         if not self._claim(guardian):
-            guardian.dismiss()
-            return 0
+            if guardian:
+                guardian.dismiss()
+            return os.EX_TEMPFAIL if self.job else 0
         if self.queue:
             self.queue.done(self.launch["run"])
-        sentinel = Sentinel(self._state("exit.%d.json" % self.attempt))
+        self.sentinel = sentinel = Sentinel(self._state("exit.%d.json" % self.attempt))
         sentinel.reserve()
         try:
-            self._prepare()
-            self._start()
-            self._watch()
+            if self._wanted():
+                self._prepare()
+                self._start()
+                self._watch()
         except Exception as error:  # the verdict must exist even if nothing could be started
             self.outcome.update(rc=None, why="launch", message="%s: %s" % (type(error).__name__, error))
         self._finish(sentinel, guardian)
-        return self.outcome["rc"] if self.outcome["rc"] is not None else 70
+        code = self.outcome["rc"]
+        if self.outcome["status"] == "Completed":
+            return code
+        return code or (143 if self.outcome["status"] == "Canceled" else 70)  # whatever waits for us to succeed must not start
 
     def _claim(self, guardian):
         """Win the attempt, or learn that another controller has it."""
-        me = dict(processes.identity(), guardian=guardian.identity, t=time.time())
-        beside = self._state("claim.%d.%d.tmp" % (self.attempt, os.getpid()))
+        me = dict(processes.identity(), t=time.time())
+        if guardian:
+            me["guardian"] = guardian.identity
+        if self.job:
+            me["job"] = self.job.id
+        beside = self._state("claim.%d.%s.%d.tmp" % (self.attempt, socket.gethostname(), os.getpid()))
         put_json(beside, me)
         try:
             os.link(beside, self._state("claim.%d.json" % self.attempt))
@@ -91,65 +113,60 @@ class Controller:
         finally:
             os.unlink(beside)
 
+    def _wanted(self):
+        """False for a run that must not start (again); the outcome says why."""
+        most = self.launch.get("max_requeues")
+        if os.path.exists(self._state("cancel")):
+            self.outcome["why"] = "cancel"
+        elif self.job and not self.attempt and os.path.exists(self._state("collected")):
+            self.outcome.update(rc=None, why="launch", message="the run was given up before this job started")
+        elif self.job and most is not None and self.attempt > most:
+            before = get_json(self._state("exit.%d.json" % (self.attempt - 1))) or {}
+            self.outcome.update(rc=None, why="requeues", limit=most, before=before.get("why"))
+        return self.outcome["why"] is None
+
     def _prepare(self):
-        snapshot = self.launch.get("snapshot")
-        work = os.path.join(self.folder, "work")
+        snapshot, work = self.launch.get("snapshot"), os.path.join(self.folder, "work")
         outputs, logs = os.path.join(self.folder, "outputs"), os.path.join(self.folder, "logs")
-        for part in (outputs, logs, os.path.join(self.folder, "user_logs")):
+        for part in (outputs, logs, os.path.join(self.folder, "user_logs"), os.path.join(self.folder, "system_logs")):
             os.makedirs(part, exist_ok=True)
-        workdir.lay_out(snapshot["manifest"], snapshot["objects"], work, outputs, logs, snapshot["stamp"])
+        if snapshot:
+            workdir.lay_out(snapshot["manifest"], snapshot["objects"], work, outputs, logs, snapshot["stamp"])
 
     def _start(self):
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        base = {key: value for key, value in os.environ.items() if key != "HPCEST_SLOT_FD"}
-        base.update(shared)
-        for rank in range(self._ranks()):
-            argv = [self.launch["python"], "-I", "-S", "-X", "utf8", os.path.join(os.path.dirname(__file__), "boot.py")]
-            argv += ["rank", self.manifest, str(rank), str(self.attempt), str(os.getpid())]
-            with open(self._log(rank), "ab") as log:
-                env = dict(base, **run_variables(self.launch, self.attempt))
-                env.update(rank_variables(self.launch, rank))
-                child = subprocess.Popen(
-                    argv, env=env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                )
-            child.returncode = 0  # we wait for all our children ourselves
-            self.running[child.pid] = rank
-        self.events.event("attempt", a=self.attempt, host=socket.gethostname(), pid=os.getpid())
+        dropped = ("HPCEST_SLOT_FD", "SLURM_EXPORT_ENV", "SUBMITIT_EXECUTOR")
+        env = {key: value for key, value in os.environ.items() if key not in dropped}
+        env.update(self._meeting_point())
+        env.update(run_variables(self.launch, self.attempt))
+        facts = {"job": self.job.id} if self.job else {}
+        self.events.event("attempt", a=self.attempt, host=socket.gethostname(), pid=os.getpid(), **facts)
+        self.ranks.start(env, number_of_ranks(self.launch))
         self._say("Running")
+        if self.attempt:  # the history may have left the run alone, since it had ended
+            announce(os.path.join(self.launch["workspace"], ".hpcest", "edits"), self.launch["run"])
 
-    def _log(self, rank):
-        name = "std_log" if self._ranks() == 1 else "std_log_%d" % rank
-        if self.attempt:
-            name += ".attempt%d" % self.attempt
-        return os.path.join(self.folder, "user_logs", name + ".txt")
+    def _meeting_point(self):
+        """Where ranks find each other: rank 0 runs on this host, and this port of it is free."""
+        alone = self.job is None or self.job.nodes == 1
+        return {"MASTER_ADDR": "127.0.0.1" if alone else socket.gethostname(), "MASTER_PORT": str(_free_port())}
 
     def _watch(self):
         """Until all ranks have ended: reap them, beat, and end them when asked or when time is up."""
+        every = SLURM_BEAT_S if self.job else BEAT_S
         limit = self.launch.get("time")
-        deadline = self.began + limit if limit else None
-        kill_at, beat = None, 0.0
-        while self.running:
+        self.ending.deadline = self.began + limit if limit else None
+        beat = 0.0
+        while self.ranks.running:
             now = time.monotonic()
-            if now - beat >= BEAT_S:
+            if now - beat >= every:
                 beat = now
                 self._beat()
-            if kill_at is None and self._should_end(deadline):
-                kill_at = now + self.launch["grace"]
-                processes.send(self.running, signal.SIGTERM)
-            if kill_at is not None and now >= kill_at:
-                processes.send(self.running, signal.SIGKILL)
-                kill_at = now + 1.0
-            moments = [beat + BEAT_S, deadline if kill_at is None else None, kill_at]
-            pause = min(moment for moment in moments if moment is not None) - now
-            got = signal.sigtimedwait(_WAKE, max(0.0, min(pause, BEAT_S)))
-            if got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT):
-                self.outcome["why"] = self.outcome["why"] or "cancel"
+            moment = self.ending.act(now)
+            pause = min(beat + every, now + BEAT_S if moment is None else moment) - now
+            got = signal.sigtimedwait(_WAKE, max(0.0, pause))
+            if got is not None:
+                self.ending.hear(got.si_signo)
             self._reap()
-
-    def _should_end(self, deadline):
-        if deadline is not None and time.monotonic() >= deadline and not self.outcome["why"]:
-            self.outcome.update(why="timeout", limit=self.launch["time"])
-        return self.outcome["why"] is not None or self.outcome["rc"] != 0
 
     def _beat(self):
         try:
@@ -157,54 +174,83 @@ class Controller:
         except OSError:
             pass
         if os.path.exists(self._state("cancel")):
-            self.outcome["why"] = self.outcome["why"] or "cancel"
+            self.ending.ask("cancel")
 
     def _reap(self):
         for pid, status in processes.reap():
-            rank = self.running.pop(pid, None)
-            if rank is not None:
-                code, number = processes.exit_code(status)
+            for rank, code, number in self.ranks.take(pid, status):
                 self.events.event("exit", a=self.attempt, rank=rank, rc=code, signal=number or None)
                 # The first rank that fails is the cause; what happens to the others follows from it.
                 if code and not self.outcome["rc"] and self.outcome["why"] is None:
                     self.outcome.update(rc=code, signal=number, rank=rank)
                 elif code and self.outcome["why"] and not self.outcome["rc"]:
-                    self.outcome["rc"] = code
+                    self.outcome.update(rc=code, signal=number)
 
     # ------------------------------------------------------------------ the end
     def _finish(self, sentinel, guardian):
-        self._say("Finalizing")
-        self._judge()
-        try:
-            sentinel.note(self.outcome)
-        except OSError:
-            pass  # no room could be reserved; if all goes well the verdict is still to come
-        spare = (guardian.pid,)
-        left = processes.end_all(lambda: processes.members(self.launch["run"], [os.getpid()], spare), 2.0)
+        self.ending.conclude(getattr(self.ranks, "cause", {}))
+        again = self.outcome.get("requeue")
+        if not again:
+            self._say("Finalizing")
+        self.note()
+        spare = (guardian.pid,) if guardian else ()
+        left = processes.end_all(lambda: self._left(spare), 2.0)
         if left:
             self.events.event("leftover", a=self.attempt, n=left)
         self._reap()
-        try:
-            snapshot = self.launch["snapshot"]
-            workdir.tidy(snapshot["manifest"], os.path.join(self.folder, "work"), snapshot["stamp"])
-        except Exception as error:  # a working directory that stays is no reason to lose the verdict
-            warn("the working directory was left as it is: %s" % error)
+        if not again and self.outcome.get("final", True):
+            self._tidy()
         self._usage()
-        if self.launch.get("secrets"):
-            _remove(self._state("secrets.json"))
+        if again:
+            self._go_again(sentinel, self.job)
         self._conclude(sentinel)
-        guardian.dismiss()
+        if guardian:
+            guardian.dismiss()
         self._hand_on()
 
+    def note(self):
+        """Keep what is known of the end, for whoever finds this process killed."""
+        self._judge()
+        try:
+            self.sentinel.note(self.outcome)
+        except OSError:
+            pass  # no room could be reserved; if all goes well the verdict is still to come
+
+    def _left(self, spare):
+        """What is left of the run on this node. In a job that others share, only what came from this process."""
+        mine = processes.members(self.launch["run"], [os.getpid()], spare)
+        return mine if self.job is None else processes.on_node(mine, self.job.node)
+
+    def _tidy(self):
+        try:
+            snapshot = self.launch.get("snapshot")
+            if snapshot:
+                workdir.tidy(snapshot["manifest"], os.path.join(self.folder, "work"), snapshot["stamp"])
+        except Exception as error:  # a working directory that stays is no reason to lose the verdict
+            warn("the working directory was left as it is: %s" % error)
+        if self.launch.get("secrets"):
+            _remove(self._state("secrets.json"))
+
+    def _go_again(self, sentinel, job):
+        """Ask Slurm for another attempt, and wait for the end of this one. Returns only if Slurm refuses."""
+        sentinel.write(dict(self.outcome, final=False))
+        problem = job.requeue()
+        if not problem:
+            self.events.event("status", v="Queued", by="controller", a=self.attempt + 1, m=self.outcome["message"])
+            self.events.close()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Slurm sends it now; whoever ignores it waits for KillWait
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            time.sleep(120.0)
+        self.outcome.update(requeue=False, refused=problem or "Slurm did not end the job")
+        self._judge()
+        self._tidy()
+
     def _usage(self):
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.events.event(
-            "usage",
-            a=self.attempt,
-            elapsed_s=round(time.monotonic() - self.began, 3),
-            cpu_s=round(children.ru_utime + children.ru_stime, 3),
-            peak_memory_mb=round(children.ru_maxrss / 1024.0, 1),
-        )
+        facts = {"elapsed_s": round(time.monotonic() - self.began, 3)}
+        if not hasattr(self.ranks, "cause"):  # ranks on other nodes are no children of ours: Slurm's accounting knows them
+            children = resource.getrusage(resource.RUSAGE_CHILDREN)
+            facts.update(cpu_s=round(children.ru_utime + children.ru_stime, 3), peak_memory_mb=round(children.ru_maxrss / 1024.0, 1))
+        self.events.event("usage", a=self.attempt, **facts)
 
     def _judge(self):
         status, reason, message = judge(self.outcome)
@@ -216,7 +262,8 @@ class Controller:
             sentinel.write(outcome)
         except OSError as error:
             warn("the verdict %s could not be written: %s" % (outcome, error))
-        self._say(outcome["status"], r=outcome["reason"] or None, m=outcome["message"] or None, rc=outcome["rc"])
+        if outcome.get("final", True):  # else Slurm has the last word, and whoever asks it will write it down
+            self._say(outcome["status"], r=outcome["reason"] or None, m=outcome["message"] or None, rc=outcome["rc"])
         self.events.close()
 
     def _say(self, status, **fields):
@@ -248,7 +295,7 @@ class Controller:
 
 def _free_port():
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))
         return probe.getsockname()[1]
 
 
@@ -259,6 +306,9 @@ def _remove(path):
         pass
 
 
-def main(manifest, attempt="0"):
-    """Run the attempt that ``manifest`` describes, and exit with its code."""
+def main(manifest, attempt=None):
+    """Run the attempt that ``manifest`` describes (in a job of its own: the one that Slurm counts), and exit with its code."""
+    manifest = arrays.own_manifest(manifest, os.environ.get("SLURM_ARRAY_TASK_ID"))
+    if attempt is None:
+        attempt = attempt_of(os.environ) if read_launch(manifest).get("launcher") else 0
     sys.exit(Controller(manifest, int(attempt)).main())

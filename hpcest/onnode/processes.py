@@ -17,7 +17,7 @@ def boot_id():
         return ""
 
 
-def _stat(pid):
+def stat_fields(pid):
     """The fields of /proc/PID/stat from the state on, or None."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as stream:
@@ -37,7 +37,7 @@ def _pids():
 def identity(pid=None):
     """What makes this process, or a child of it, that process: where its pid counts, and when it started."""
     pid = os.getpid() if pid is None else pid
-    fields = _stat(pid)
+    fields = stat_fields(pid)
     start = int(fields[19]) if fields else 0
     return {"host": socket.gethostname(), "boot": boot_id(), "pids": _pids(), "uid": os.getuid(), "pid": pid, "start": start}
 
@@ -54,13 +54,14 @@ def alive(who):
         return False
     if who.get("pids", _pids()) != _pids():
         return None
-    fields = _stat(who.get("pid", 0))
+    fields = stat_fields(who.get("pid", 0))
     if fields is None:
-        return None if who.get("uid", os.getuid()) != os.getuid() and _stat(1) is None else False
+        return None if who.get("uid", os.getuid()) != os.getuid() and stat_fields(1) is None else False
     return int(fields[19]) == who.get("start") and fields[0] not in (b"Z", b"X")
 
 
-def _environ(pid):
+def environ_of(pid):
+    """The environment that a process was started with, as NAME=VALUE in bytes; empty if that can't be seen."""
     try:
         with open("/proc/%d/environ" % pid, "rb") as stream:
             return stream.read().split(b"\0")
@@ -80,10 +81,10 @@ def members(run_id, below=(), spare=()):
     marks: dict = {}  # pid -> the marks in its environment
     for name in os.listdir("/proc"):
         if name.isdigit():
-            fields = _stat(int(name))
+            fields = stat_fields(int(name))
             if fields and fields[0] not in (b"Z", b"X"):
                 children.setdefault(int(fields[1]), []).append(int(name))
-                marks[int(name)] = [word for word in _environ(int(name)) if word.startswith(b"HPCEST_RUN_ID=")]
+                marks[int(name)] = [word for word in environ_of(int(name)) if word.startswith(b"HPCEST_RUN_ID=")]
     found, todo = set(), list(below)
     while todo:
         for pid in children.get(todo.pop(), ()):
@@ -92,6 +93,13 @@ def members(run_id, below=(), spare=()):
                 todo.append(pid)
     found.update(pid for pid, words in marks.items() if mark in words)
     return found - set(spare) - {os.getpid()}
+
+
+def on_node(pids, node):
+    """Those of ``pids`` that are on Slurm's node ``node``: hosts may share one list of processes."""
+    mark = os.fsencode("SLURMD_NODENAME=" + node)
+    other = [pid for pid in pids if any(word.startswith(b"SLURMD_NODENAME=") and word != mark for word in environ_of(pid))]
+    return set(pids) - set(other)
 
 
 def send(pids, number):

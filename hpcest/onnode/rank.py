@@ -3,23 +3,91 @@
 import os
 import re
 import signal
+import time
 
 from hpcest.onnode import processes
 from hpcest.onnode.record import EventWriter, get_json, warn
 
+_LOOKS = 50
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+
+#: How a launcher tells a process its rank: the variables of rank, number of ranks, rank on the node, ranks on the node.
+_TOLD_BY = {
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", None),
+    "ompi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    "pmi": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+}
+
+
+def read_launch(manifest):
+    """The launch manifest. On a network file system this node may learn a little later that it is there. Raises OSError."""
+    for _ in range(_LOOKS):
+        launch = get_json(manifest)
+        if launch is not None:
+            return launch
+        try:
+            os.listdir(os.path.dirname(manifest))  # makes a client look anew
+        except OSError:
+            pass
+        time.sleep(0.2)
+    raise OSError("the launch manifest %s can't be read on %s" % (manifest, os.uname()[1]))
+
+
+def boot_argv(launch):
+    """How a part of this package is started on a node; the part and its arguments follow."""
+    return [launch["python"], "-I", "-S", "-X", "utf8", os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")]
+
+
+def number_of_ranks(launch):
+    """How many processes the launcher starts on all nodes together."""
+    return launch.get("ranks") or launch["nodes"] * _per_node(launch)
+
+
+def _per_node(launch):
+    return launch["procs_per_node"] if launch.get("per") != "node" else 1
+
+
+def log_path(launch, rank, attempt):
+    """The file that a rank's output goes to."""
+    name = "std_log" if number_of_ranks(launch) == 1 else "std_log_%d" % rank
+    if attempt:
+        name += ".attempt%d" % attempt
+    return os.path.join(launch["folder"], "user_logs", name + ".txt")
 
 
 def rank_variables(launch, rank):
     """The variables of one rank. Ranks are numbered node by node, as Slurm's block distribution does."""
-    per_node = launch["procs_per_node"] if launch.get("per") != "node" else 1
-    nodes = launch["nodes"]
+    per_node = _per_node(launch)
+    return _variables(rank, number_of_ranks(launch), rank % per_node, per_node, rank // per_node, launch["nodes"])
+
+
+def told_variables(launch, by, base):
+    """The same as the launcher tells them in ``base``. Raises KeyError if it doesn't."""
+    rank, size, local_rank, local_size = _TOLD_BY[by]
+    per_node = int(base[local_size]) if local_size and base.get(local_size) else _per_node(launch)
+    number = int(base[rank])
+    node = int(base["SLURM_NODEID"]) if by == "slurm" else number // per_node
+    if by == "slurm":
+        per_node = (_counts(base.get("SLURM_STEP_TASKS_PER_NODE", ""))[node:] or [per_node])[0]
+    local = int(base[local_rank]) if base.get(local_rank) else number % per_node
+    return _variables(number, int(base[size]), local, per_node, node, launch["nodes"])
+
+
+def _counts(text):
+    """Slurm's tasks of each node, such as ``3,1`` or ``2(x3),1``."""
+    found: list = []
+    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", text):
+        found += [int(count)] * int(times or 1)
+    return found
+
+
+def _variables(rank, size, local_rank, local_size, node, nodes):
     return {
         "RANK": str(rank),
-        "WORLD_SIZE": str(nodes * per_node),
-        "LOCAL_RANK": str(rank % per_node),
-        "LOCAL_WORLD_SIZE": str(per_node),
-        "NODE_RANK": str(rank // per_node),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(local_rank),
+        "LOCAL_WORLD_SIZE": str(local_size),
+        "NODE_RANK": str(node),
         "HPCEST_NODE_COUNT": str(nodes),
     }
 
@@ -38,12 +106,12 @@ def run_variables(launch, attempt):
     }
 
 
-def environment(launch, attempt, rank, base):
-    """The whole environment of one rank's program, made from ``base``."""
+def environment(launch, attempt, told, base):
+    """The whole environment of one rank's program: ``told`` is where it is among the ranks, ``base`` what it inherits."""
     env = {key: value for key, value in base.items() if key not in launch.get("unset", ())}
     env.update(run_variables(launch, attempt))
-    env.update(rank_variables(launch, rank))
-    env["HPCEST_EVENTS"] = os.path.join(launch["folder"], "events", "other-rank%d.a%d.jsonl" % (rank, attempt))
+    env.update(told)
+    env["HPCEST_EVENTS"] = os.path.join(launch["folder"], "events", "other-rank%s.a%d.jsonl" % (told["RANK"], attempt))
     env.update(launch.get("variables") or {})
     if launch.get("secrets"):
         env.update(get_json(os.path.join(launch["folder"], "state", "secrets.json")) or {})
@@ -69,19 +137,34 @@ def _default_signals():
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
+def _to_own_log(path):
+    """Send this process's output to ``path``: written by the rank itself, no relay can lose its last lines."""
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
 def main(manifest, rank, attempt, parent):
-    """Become rank ``rank`` of the run that ``manifest`` describes. Only returns by exiting."""
-    launch, rank, attempt = get_json(manifest), int(rank), int(attempt)
+    """Become a rank of the run that ``manifest`` describes: a number, or who tells it. Only returns by exiting."""
+    launch, attempt = read_launch(manifest), int(attempt)
     _default_signals()
+    if launch.get("umask") is not None:
+        os.umask(launch["umask"])
     if int(parent):
         processes.die_with_parent(int(parent))
-    env = environment(launch, attempt, rank, os.environ)
+    if rank in _TOLD_BY:
+        told = told_variables(launch, rank, os.environ)
+        _to_own_log(log_path(launch, int(told["RANK"]), attempt))
+    else:
+        told = rank_variables(launch, int(rank))
+    env = environment(launch, attempt, told, os.environ)
     argv = list(launch["prefix"]) + (expand(launch["argv"], env) if launch.get("expand", True) else launch["argv"])
     try:
-        os.chdir(os.path.join(launch["folder"], "work"))
+        os.chdir(launch.get("place") or os.path.join(launch["folder"], "work"))
         os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is what we want
     except Exception as error:  # also what no operating system would take, such as half a surrogate pair
         message = "could not start %r: %s" % (argv[0], getattr(error, "strerror", None) or error)
-        EventWriter(launch["folder"], "rank%d.a%d" % (rank, attempt)).event("launch", a=attempt, m=message)
+        EventWriter(launch["folder"], "rank%s.a%d" % (told["RANK"], attempt)).event("launch", a=attempt, m=message)
         warn(message)
         os._exit(126 if isinstance(error, PermissionError) else 127)

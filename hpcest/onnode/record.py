@@ -48,6 +48,28 @@ def encode(event):
     return (json.dumps(event, separators=(",", ":"), allow_nan=True) + "\n").encode("utf-8")
 
 
+def announce(edits, run_id):
+    """Tell every index, in the workspace's folder ``edits``, that a run has changed that may have ended.
+
+    Returns the OSError that prevented it, or None.
+    Call it when the event is in the run folder. One file for each host and user: on a network file system
+    only appends of the same host keep apart.
+    """
+    try:
+        os.makedirs(edits, exist_ok=True)
+        path = os.path.join(edits, "%s-%d.jsonl" % (os.uname()[1], os.getuid()))
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    except OSError as error:
+        return error
+    try:
+        os.write(descriptor, encode({"run": run_id}))
+    except OSError as error:
+        return error
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def warn(message):
     """Tell the user on stderr; where that is a log on a full disk, go on without."""
     try:

@@ -21,31 +21,63 @@ def signal_name(number):
 def judge(outcome):
     """(status, reason, message) of an outcome: ``why`` it was ended, the first rank's code and signal."""
     why = outcome.get("why")
-    if why == "cancel":
-        return "Canceled", "", "canceled on request"
-    if why == "timeout":
-        return "Failed", "TimedOut", "ended after its time limit of %s s; ask for more time" % outcome.get("limit")
-    if why == "lost":
-        return "Failed", "Lost", "the controller was killed, and the program ended with it; 'hpcest rerun' starts it again"
+    if outcome.get("requeue"):
+        return "Queued", "", "stopped for a checkpoint before its time limit, and starts again"
+    if why in _ENDED:
+        status, reason, message = _ENDED[why]
+        return status, reason, message % _Words(outcome)
     if why == "launch":
         return "Failed", "LaunchFailed", outcome.get("message") or "the program could not be started"
     return _judge_program(outcome)
 
 
+#: Why it was ended → status, reason and sentence, filled in from the outcome.
+_ENDED = {
+    "cancel": ("Canceled", "", "canceled on request"),
+    "timeout": ("Failed", "TimedOut", "ended after its time limit%(limit_s)s; ask for more time"),
+    "checkpoint": ("Failed", "TimedOut", "its time was up, and Slurm refused to start it again: %(refused)s"),
+    "memory": ("Failed", "OutOfMemory", "%(who)sneeded more memory than the job has%(on_node)s; ask for more: --mem"),
+    "preempted": ("Failed", "Preempted", "preempted by a job of higher priority; with --max-requeues it starts again"),
+    "node": ("Failed", "NodeFail", "a node failed under it%(on_node)s; with --max-requeues it starts again"),
+    "requeued": ("Failed", "Preempted", "Slurm ended it to start it again, which did not happen"),
+    "requeues": ("Failed", "Preempted", "Slurm started it again more often than max_requeues=%(limit)s allows"),
+    "outside": ("Failed", "Lost", "Slurm ended it and could not be asked why; 'hpcest rerun' starts it again"),
+    "lost": ("Failed", "Lost", "the controller was killed, and the program ended with it; 'hpcest rerun' starts it again"),
+}
+
+
+class _Words(dict):
+    """What the sentences need of an outcome."""
+
+    def __missing__(self, name):
+        if name == "limit_s":
+            return " of %s s" % self["limit"] if self.get("limit") else ""
+        if name == "on_node":
+            return " (%s)" % self["node"] if self.get("node") else ""
+        if name == "who":
+            return who(self)
+        return ""
+
+
+def who(outcome):
+    """The beginning of a sentence about the rank that failed first."""
+    many = outcome.get("ranks", 1) > 1 and outcome.get("rank") is not None
+    return "rank %d " % outcome["rank"] if many else "the program "
+
+
 def _judge_program(outcome):
     """Of a program that ended by itself."""
     code, number = outcome.get("rc"), outcome.get("signal")
-    many = outcome.get("ranks", 1) > 1 and outcome.get("rank") is not None
-    who = "rank %d " % outcome["rank"] if many else "the program "
+    rank = who(outcome)
     if code == 0:
         return "Completed", "", ""
     if number == signal.SIGKILL:
-        return "Failed", "Signaled", who + "was killed (SIGKILL); on a busy machine the kernel does that when memory runs out"
+        return "Failed", "Signaled", rank + "was killed (SIGKILL); on a busy machine the kernel does that when memory runs out"
     if number:
-        return "Failed", "Signaled", who + "was ended by %s" % signal_name(number)
+        return "Failed", "Signaled", rank + "was ended by %s" % signal_name(number)
     if code in (126, 127):
-        return "Failed", "UserError", who + "exited with code %d: a command was not found or may not be executed" % code
-    return "Failed", "UserError", who + "exited with code %d" % code
+        return "Failed", "UserError", rank + "exited with code %d: a command was not found or may not be executed" % code
+    return "Failed", "UserError", rank + "exited with code %d" % code
 
 
 class Sentinel:

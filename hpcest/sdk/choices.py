@@ -11,7 +11,7 @@ from typing import Any
 from hpcest.errors import SpecError, UsageError
 from hpcest.kit.codec import decode, encode
 from hpcest.kit.units import parse_memory, parse_time
-from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
+from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, Resources, RunSpec
 from hpcest.sdk.inputs import input_text
 from hpcest.sdk.jobfile import FILE_NAME, load_job
 from hpcest.sdk.requirements import read_conda_file, read_requirements
@@ -79,9 +79,9 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
         if spec.command.line:
             raise SpecError("arguments after -- go with a script; this job has a command line", hint="use inputs: and --input NAME=VALUE")
         spec = replace(spec, command=replace(spec.command, arguments=(*spec.command.arguments, *arguments)))
-    plain = {"compute": "compute", "experiment": "experiment", "name": "display_name", "framework": "framework"}
+    plain = {"compute": "compute", "experiment": "experiment", "name": "display_name", "framework": "framework", "launcher": "launcher"}
     changes: dict[str, Any] = {field: options[name] for name, field in plain.items() if options.get(name)}
-    for name, field in {"variables": "environment_variables", "tags": "tags"}.items():
+    for name, field in {"variables": "environment_variables", "tags": "tags", "sbatch": "options"}.items():
         if options.get(name):
             changes[field] = {**getattr(spec, field), **options[name]}
     if options.get("inputs"):
@@ -89,6 +89,9 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
     if options.get("distribution"):
         kind = options["distribution"]
         changes["distribution"] = None if kind == "none" else Distribution(kind)
+    if options.get("after"):
+        changes["after"] = (*spec.after, *options["after"])
+    changes["requeue"] = _requeue(spec.requeue, options)
     spec = replace(spec, **changes, resources=_resources(spec, options), environment=_environment(spec.environment, options))
     return with_settings(spec, options.get("settings") or {})
 
@@ -101,6 +104,20 @@ def _resources(spec: RunSpec, options: Mapping[str, Any]) -> Resources:
     if options.get("time"):
         changes["time"] = parse_time(options["time"], bare="min")
     return replace(spec.resources, **changes)
+
+
+def _requeue(asked: Requeue, options: Mapping[str, Any]) -> Requeue:
+    if options.get("max_requeues") is not None:
+        asked = replace(asked, max_requeues=options["max_requeues"])
+    return with_signal(asked, options["signal"]) if options.get("signal") else asked
+
+
+def with_signal(asked: Requeue, text: str) -> Requeue:
+    """``asked`` with a signal as sbatch writes it: ``USR1`` or ``USR1@120``. Raises SpecError."""
+    name, at, seconds = text.removeprefix("B:").partition("@")
+    if at and not seconds.isdigit():
+        raise SpecError(f"signal {text!r} can't be read", hint="write it as USR1, or USR1@120: 120 seconds before the time limit")
+    return replace(asked, signal=name.upper().removeprefix("SIG"), warn=int(seconds) if at else asked.warn)
 
 
 def _environment(asked: EnvironmentSpec, options: Mapping[str, Any]) -> EnvironmentSpec:

@@ -13,7 +13,7 @@ from typing import Any
 from hpcest.errors import ConfigError, SpecError
 from hpcest.kit.units import parse_memory, parse_time
 from hpcest.kit.yamlfile import Document, decode_document, load
-from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
+from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, Resources, RunSpec
 from hpcest.sdk.inputs import input_text
 from hpcest.sdk.requirements import conda_packages, read_conda_file, read_requirements
 
@@ -103,6 +103,9 @@ class JobFile:
     resources: JobResources = field(default_factory=JobResources)
     limits: JobLimits = field(default_factory=JobLimits)
     slurm: dict[str, Any] = field(default_factory=dict)
+    launcher: str = ""
+    signal: str = ""
+    max_requeues: int | None = None
     # Azure's own, without effect here:
     identity: Any = None
     services: Any = None
@@ -154,6 +157,8 @@ def load_job(
         environment_variables={**{f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}, **variables},
         resources=_resources(document, job),
         distribution=Distribution(job.distribution.type.lower()) if job.distribution else None,
+        launcher=job.launcher,
+        requeue=_requeue(document, job),
         inputs=inputs,
         tags=job.tags,
         properties=job.properties,
@@ -184,6 +189,13 @@ def _tell_ignored(document: Document, warn: Callable[[str], None]) -> None:
     for key in ignored:
         if key in document.lines:
             warn(f"{document.where(key)}: {key} {_IGNORED}")
+
+
+def _requeue(document: Document, job: JobFile) -> Requeue:
+    name, at, seconds = job.signal.partition("@")
+    if at and not seconds.isdigit():
+        raise ConfigError(f"{document.where('signal')}: signal {job.signal!r} can't be read", hint="write it as USR1 or USR1@120")
+    return Requeue(job.max_requeues, name, int(seconds) if at else None)
 
 
 def _resources(document: Document, job: JobFile) -> Resources:

@@ -361,7 +361,7 @@ def test_announce_appends_one_line_for_each_edit(records: Records) -> None:
         assert records.refresh() == 1
         assert the_run(records, "abc").tags == {"a": value}
     path = records.workspace.edits / f"{os.uname().nodename}-{os.getuid()}.jsonl"
-    assert path.read_text() == '{"run": "abc"}\n' * 2
+    assert path.read_text() == '{"run":"abc"}\n' * 2
     assert folder.path.exists()
 
 

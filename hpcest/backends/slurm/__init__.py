@@ -1,0 +1,1 @@
+"""The backend ``slurm``: the same run on a cluster, through submitit's executor."""

@@ -1,0 +1,48 @@
+"""Ending jobs: what waits leaves the queue; of what runs the controller is told, so that programs end gently."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hpcest.errors import BackendError
+from hpcest.kit import process
+from hpcest.model.folders import RunFolder
+
+_CHUNK = 500
+_GONE = ("Invalid job id", "already completing or completed", "Job/step already", "Requested partition configuration")
+
+
+def cancel(jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]], environ: Mapping[str, str]) -> None:
+    """End jobs with two commands for each few hundred. Raises BackendError with scancel's own words.
+
+    The batch step alone gets the signal: a signal to a step reaches every process of it, also what serves a
+    container's files. A job that starts between the two commands is caught by the second.
+    """
+    for folder, _ in jobs.values():
+        with contextlib.suppress(OSError):
+            folder.cancel.touch()  # a job that starts meanwhile sees it, and one that runs at its next heartbeat
+    own = [str(facts["id"]) for _, facts in jobs.values() if facts.get("id") and not facts.get("attached")]
+    clusters = {str(facts.get("cluster", "")) for _, facts in jobs.values()}
+    for cluster in clusters:
+        ids = [one for one in own if _cluster_of(jobs, one) == cluster]
+        for chunk in _chunks(ids):
+            where = [f"--clusters={cluster}"] if cluster else []
+            _scancel([*where, "--state=PENDING", *chunk], environ)
+            _scancel([*where, "--batch", "--signal=TERM", *chunk], environ)
+
+
+def _cluster_of(jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]], job: str) -> str:
+    return next(str(facts.get("cluster", "")) for _, facts in jobs.values() if str(facts.get("id")) == job)
+
+
+def _chunks(ids: list[str]) -> Iterable[list[str]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+
+
+def _scancel(words: list[str], environ: Mapping[str, str]) -> None:
+    done = process.run(["scancel", *words], env=environ, timeout=60)
+    problems = [line for line in done.err.splitlines() if line.strip() and not any(word in line for word in _GONE)]
+    if not done.ok and problems:
+        raise BackendError(f"Slurm could not be told to end it: {'; '.join(problems)}", hint="try again: hpcest cancel RUN")

@@ -1,0 +1,43 @@
+"""The environment that Slurm's commands are called with, and that a job inherits.
+
+Inside a job, or a shell that was started from one, variables of that job would size the new one, bind it
+to the wrong cores, or make its ranks believe that they are others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+#: What belongs to the job, step or MPI process that we are called from, or changes what Slurm's commands do.
+DROPPED = (
+    "SLURM_*", "SLURMD_*", "SLURM*_CONF_SERVER", "SBATCH_*", "SALLOC_*", "SRUN_*", "SQUEUE_*", "SACCT_*", "SINFO_*", "SCANCEL_*", "SSTAT_*",
+    "PMI_*", "PMIX_*", "PMI2_*", "OMPI_COMM_WORLD_*", "OMPI_UNIVERSE_SIZE", "OMPI_MCA_ess*", "OMPI_MCA_orte_*", "PRTE_*",
+    "HYDRA_*", "HYDI_*", "MPIR_*", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "SUBMITIT_*", "CUDA_VISIBLE_DEVICES@job", "TMPDIR@job",
+)  # fmt: skip
+#: Where Slurm is configured by the environment, that is part of the machine and stays.
+KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_JWKS")
+
+
+def scrubbed(environ: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
+    """``environ`` without what belongs to another job; ``keep`` are further patterns of names that stay.
+
+    In a job also the devices and the scratch directory that Slurm gave that job are dropped.
+    """
+    kept, in_job = (*KEPT, *keep), "SLURM_JOB_ID" in environ
+    dropped = [pattern.removesuffix("@job") for pattern in DROPPED if in_job or not pattern.endswith("@job")]
+    return {
+        name: value
+        for name, value in environ.items()
+        if _matches(name, kept) or not _matches(name, dropped)
+    }  # fmt: skip
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def for_asking(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of squeue, sacct and their like: nothing of the user's changes what they print."""
+    return {**scrubbed(environ), "LC_ALL": "C"}

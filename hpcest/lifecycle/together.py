@@ -1,0 +1,139 @@
+"""Many runs submitted together: what they share is done once, and the backend gets them in one piece."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hpcest.contracts import Say
+from hpcest.errors import HpcestError, SpecError, UncertainError
+from hpcest.lifecycle import prepare
+from hpcest.lifecycle import submit as one
+from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.passage import Passage, Step
+from hpcest.model.spec import Command, RunSpec
+
+#: The variable that tells a run of an array which one it is.
+INDEX = "HPCEST_ARRAY_INDEX"
+_PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+
+
+def indexed(spec: RunSpec, text: str) -> tuple[list[RunSpec], int | None]:
+    """One spec for each index of ``0-9``, ``1,3,5-20:5`` or ``0-99%10``, and how many may run at once. Raises SpecError."""
+    ranges, percent, limit = text.partition("%")
+    parts = [_PART.fullmatch(part.strip()) for part in ranges.split(",")]
+    if not all(parts) or (percent and not (limit.isdigit() and int(limit))):
+        raise SpecError(f"array {text!r} can't be read", hint="write it as sbatch does: 0-9, 1,3,5-20:5 or 0-99%10")
+    found: list[int] = []
+    for part in filter(None, parts):
+        first, last, step = (int(number) if number else None for number in part.groups())
+        assert first is not None
+        if step == 0 or (last is not None and last < first):
+            raise SpecError(f"array {text!r} has an empty range", hint="write it as sbatch does: 0-9, 1,3,5-20:5 or 0-99%10")
+        found += range(first, (first if last is None else last) + 1, step or 1)
+    variables = [{**spec.environment_variables, INDEX: str(number)} for number in dict.fromkeys(found)]
+    return [replace(spec, environment_variables=own) for own in variables], int(limit) if limit else None
+
+
+def submit_together(context: Context, specs: Sequence[RunSpec], say: Say, *, at_once: int | None = None) -> list[Passage]:
+    """Submit all specs; each becomes an ordinary run. At most ``at_once`` run at a time, where the backend can see to that.
+
+    Nothing is recorded if one of them is refused before. Raises HpcestError; what was recorded by then says
+    that it failed, or runs if its backend has it.
+    """
+    if not specs:
+        raise SpecError("there is nothing to submit")
+    passages = [Passage.of(context, spec, say) for spec in specs]
+    try:
+        models = _models(passages)
+        for step in one.STEPS[:-1]:
+            for passage, model in zip(passages, models, strict=True):
+                with one.recording_failure(passage):
+                    step(passage) if passage is model else _follow(step, passage, model)
+        _hand_over(passages, at_once)
+    except (HpcestError, KeyboardInterrupt) as error:
+        for passage in passages:
+            _left_behind(passage, error)
+        raise
+    return passages
+
+
+def _models(passages: Sequence[Passage]) -> list[Passage]:
+    """For each passage the first one of the same shape: alike in all that steps take time for."""
+    models: list[Passage] = []
+    model, shape = passages[0], _shape(passages[0].spec)
+    for passage in passages:
+        own = _shape(passage.spec)
+        if own != shape:
+            model, shape = passage, own
+        models.append(model)
+    return models
+
+
+def _shape(spec: RunSpec) -> RunSpec:
+    plain = Command(spec.command.script, (), "line" if spec.command.line else "")
+    return replace(spec, command=plain, environment_variables={}, tags={}, properties={}, display_name="", description="")
+
+
+def _follow(step: Step, passage: Passage, model: Passage) -> None:
+    """Take a step that ``model``, of the same shape, has taken: only what is the run's own is done."""
+    spec = passage.spec
+    if step is one.check:
+        assert model.framework is not None
+        passage.framework, passage.backend = model.framework, model.backend
+        passage.spec = replace(spec, experiment=model.spec.experiment)
+        model.framework.check(passage.spec)
+        one.check_variables(passage.spec)
+    elif step is prepare.choose:
+        passage.environment = model.environment
+        passage.spec = replace(spec, environment=model.spec.environment)
+    elif step is one.freeze:
+        passage.spec = replace(spec, source=model.spec.source, snapshot=model.spec.snapshot, git=model.spec.git)
+    elif step is prepare.prepare:
+        passage.lock = model.lock
+        prepare.keep_lock(passage)
+    elif step is one.plan:
+        _plan_like(passage, model)
+    else:
+        step(passage)
+
+
+def _plan_like(passage: Passage, model: Passage) -> None:
+    assert passage.environment is not None
+    assert passage.lock is not None
+    assert passage.backend is not None
+    assert model.plan is not None
+    activation = passage.environment.activate(passage.lock, passage.context.workspace)
+    own, hidden = one.own_launch(passage, activation)
+    passage.plan = passage.backend.plan_like(model.plan, {**model.plan.launch, **own}, passage.folder)
+    if not passage.backend.gathers:
+        one.write_private(passage.folder, "launch.json", passage.plan.launch)
+    if hidden:
+        one.write_private(passage.folder, "state/secrets.json", hidden)
+
+
+def _hand_over(passages: Sequence[Passage], at_once: int | None) -> None:
+    """Give runs that lie together and have one backend to it in one piece."""
+    start = 0
+    while start < len(passages):
+        backend = passages[start].backend
+        assert backend is not None
+        end = next((number for number in range(start, len(passages)) if passages[number].backend is not backend), len(passages))
+        for passage in passages[start:end]:
+            one.before_offer(passage)
+            passage.offered = True
+        began = time.time()
+        plans = [(passage.plan, passage.folder) for passage in passages[start:end] if passage.plan]
+        for passage, job in zip(passages[start:end], backend.submit_all(plans, at_once=at_once), strict=True):
+            passage.job = job
+            one.after_offer(passage, began)
+        start = end
+
+
+def _left_behind(passage: Passage, error: BaseException) -> None:
+    """The record of a run that never got to its backend because another one failed."""
+    if passage.recorded and not passage.job and not isinstance(error, UncertainError):
+        message = getattr(error, "message", None) or "interrupted while it was prepared"
+        passage.status("Failed", reason="LaunchFailed", message=f"not submitted: {message}")
