@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -273,8 +273,9 @@ def _register(manager: pluggy.PluginManager, point: EntryPoint) -> None:
         raise PluginError("it wraps a hook, which hpcest does not support: each plugin is called alone")
 
 
+@cache
 def _builtin(kind: str, name: str, module: str) -> type[Any]:
-    """Import a built-in and ask it, through its own hook, for the class ``name``."""
+    """Import a built-in and ask it, through its own hook, for the class ``name``; once in a process."""
     try:
         manager = _new_manager()
         manager.register(import_module(module))

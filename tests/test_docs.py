@@ -16,6 +16,7 @@ import pytest
 
 import hpcest
 from hpcest import contracts, hookspecs
+from hpcest.backends.slurm import states
 from hpcest.config import VARIABLES, ComputeTarget, load_config
 from hpcest.kit.process import run
 from hpcest.model import spec
@@ -104,9 +105,9 @@ def test_every_key_of_a_job_file_is_in_the_readme() -> None:
 
 def test_the_variables_of_a_rank_are_in_the_readme() -> None:
     launch = {"run": "r", "folder": "/f", "runtime": "/r", "nodes": 1, "procs_per_node": 1}
-    found = set(rank.environment(launch, 0, 0, {})) - {"PATH", "PYTHONPATH"}
+    found = set(rank.environment(launch, 0, rank.rank_variables(launch, 0), {})) - {"PATH", "PYTHONPATH"}
     documented = {name for name in table(section(page("README.md"), "## In the training script")) if name.isupper()}
-    assert documented == found | {"MASTER_ADDR", "MASTER_PORT", "HPCEST_RESUME_FROM", "AZURE_ML_INPUT_NAME"}
+    assert documented == found | {"MASTER_ADDR", "MASTER_PORT", "HPCEST_ARRAY_INDEX", "HPCEST_RESUME_FROM", "AZURE_ML_INPUT_NAME"}
 
 
 def test_every_room_is_in_the_picture_of_the_house() -> None:
@@ -137,7 +138,10 @@ def test_every_key_of_a_compute_target_is_documented() -> None:
 def test_every_option_of_a_backend_is_documented_in_its_own_words(name: str) -> None:
     options = dataclasses.fields(load_plugins(external=False).backend(name).Options)
     found = rows(section(page("docs/configuration.md"), f"### Options of the backend `{name}`"))[1:]
-    expected = [[f"`{one.name}`", f"`{one.default}`" if one.default != "" else "", one.metadata["help"]] for one in options]
+    defaults = [one.default_factory() if callable(one.default_factory) else one.default for one in options]
+    expected = [
+        [f"`{one.name}`", f"`{value}`" if value != "" else "", one.metadata["help"]] for one, value in zip(options, defaults, strict=True)
+    ]
     assert found == expected
 
 
@@ -171,8 +175,9 @@ def test_everything_that_a_plugins_class_has_is_documented_with_its_exact_argume
     contract = getattr(contracts, name)
     found = {known for known in contract.__annotations__ if not known.startswith("_")}
     for known, value in vars(contract).items():
-        if inspect.isfunction(value) and not known.startswith("_"):
-            found.add(f"{known}({', '.join(list(inspect.signature(value).parameters)[1:])})")
+        function = value.__func__ if isinstance(value, classmethod) else value
+        if inspect.isfunction(function) and not known.startswith("_"):
+            found.add(f"{known}({', '.join(list(inspect.signature(function).parameters)[1:])})")
     assert set(table(section(page("docs/plugins.md"), f"## {name}s"))) == found
 
 
@@ -205,7 +210,7 @@ def calls() -> Iterator[tuple[str, set[str]]]:
                 yield str(kind), {word.arg for word in node.keywords if word.arg}
         elif isinstance(node, ast.Dict):
             named = {key.value: value for key, value in zip(node.keys, node.values, strict=True) if isinstance(key, ast.Constant)}
-            if isinstance(made := named.get("e"), ast.Constant):
+            if isinstance(made := named.get("e"), ast.Constant) and "A" not in named:  # sbatch's letters are no event
                 yield str(made.value), set(map(str, named))
 
 
@@ -251,9 +256,19 @@ def test_every_field_of_a_run_spec_is_documented() -> None:
         assert fields(one) <= set(coded(" ".join(found[name]))), name
 
 
+def test_every_state_of_slurm_is_documented() -> None:
+    text = section(page("docs/slurm.md"), "## Slurm's states")
+    assert set(states.STATES) == {name for name in table(text) if name.isupper()}
+    for name, row in table(text).items():
+        if name in states.STATES and (status := states.STATES[name].status):
+            assert f"`{status.value}`" in row[1]
+            assert not states.STATES[name].reason or f"`{states.STATES[name].reason.value}`" in row[2]
+
+
 def test_every_path_is_documented() -> None:
     workspace, folder = WorkspaceFolder("/w"), RunFolder("/w/.hpcest/runs/ID")
-    own = [path for path in vars(folder).values() if isinstance(path, Path) and path != folder.path]
+    own = [path for name in {*vars(folder), *vars(RunFolder)} if isinstance(path := getattr(folder, name), Path) and path != folder.path]
+    assert len(own) > 10
     own += [folder.rank_log(0), Path(str(folder.rank_log(0, ranks=2)).replace("_0", "_RANK")), folder.build_log]
     own += [Path(str(path).replace(".0.", ".N.")) for path in (folder.claim(0), folder.sentinel(0))]
     places = [path for path in vars(workspace).values() if isinstance(path, Path) and path not in (workspace.root, workspace.home)]

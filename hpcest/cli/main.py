@@ -23,6 +23,7 @@ COMMANDS = {
     "exec": ("hpcest.cli.execute:execute", "Run a command here as a recorded run: in a batch script, an salloc, a shell."),
     "script": ("hpcest.cli.execute:script", "Print a self-contained sbatch script for a run."),
     "runs": ("hpcest.cli.runs:runs", "List runs, newest first."),
+    "top": ("hpcest.cli.top:top", "Watch the runs that go on, with their progress."),
     "show": ("hpcest.cli.show:show", "Show all that is known of a run."),
     "explain": ("hpcest.cli.show:explain", "Say why a run waits or failed, and what to do."),
     "logs": ("hpcest.cli.follow:logs", "Print what a run's program prints."),

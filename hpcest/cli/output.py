@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
@@ -105,8 +105,51 @@ def table(
 
 
 def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]], keep: Collection[str]) -> None:
+    made, least = _made_table(columns, cells, keep)
+    # A terminal that is narrower wraps the lines itself, which is better than a column of single letters.
+    plain = _console()
+    plain.width = max(plain.width, least)
+    plain.print(made)
+
+
+def live(columns: Sequence[str], rows: Callable[[], Iterable[Sequence[Any]]], every: float, *, empty: str) -> None:
+    """A table that fills the terminal and is made anew every so many seconds, until Ctrl-C; the last one stays."""
+    import signal
+    import threading
+
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    console, stop, before = _console(), threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def end(*_: Any) -> None:
+        """An exception at any moment could be swallowed by what is under way; the second Ctrl-C is one."""
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, end)
+
+    def made() -> Any:
+        cells = [[clean(value) for value in row] for row in rows()]
+        shown = cells[: max(1, console.size.height - 5)]  # headings, rules, the line below
+        below = f"{len(cells) - len(shown)} more; " if len(shown) < len(cells) else ""
+        clock = Text(f"{below}{time.strftime('%H:%M:%S')}; Ctrl-C ends this", style="dim")
+        return Group(_made_table(columns, shown, KEPT, fold=False)[0] if shown else Text(empty), clock)
+
+    try:
+        with Live(made(), console=console, auto_refresh=False, transient=False) as shown:
+            while not stop.wait(every):
+                shown.update(made(), refresh=True)
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _made_table(columns: Sequence[str], cells: Sequence[Sequence[str]], keep: Collection[str], *, fold: bool = True) -> tuple[Any, int]:
+    """A table for a terminal, and the least width at which it can be read. What does not fit is folded, or cut off."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -114,13 +157,16 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]], keep: Co
     for number, heading in enumerate(columns):
         longest = max([len(heading), *(len(row[number]) for row in cells)])
         least += 3 + (longest if heading in keep else min(longest, _NARROWEST))
-        made.add_column(Text(heading), overflow="fold", no_wrap=heading in keep)
+        made.add_column(Text(heading), overflow="fold" if fold else "ellipsis", no_wrap=heading in keep or not fold)
     for row in cells:
         made.add_row(*(Text(cell, style=_style(heading, cell)) for heading, cell in zip(columns, row, strict=True)))
-    # A terminal that is narrower wraps the lines itself, which is better than a column of single letters.
-    plain = Console(color_system=None) if not _coloured() else Console()
-    plain.width = max(plain.width, least)
-    plain.print(made)
+    return made, least
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console() if _coloured() else Console(color_system=None)
 
 
 def _style(heading: str, cell: str) -> str:

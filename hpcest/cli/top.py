@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
     from hpcest.lifecycle.watch import Seen
 
 _COLUMNS = ("id", "experiment", "name", "status", "compute", "since", "progress", "message")
-#: How long a run that has ended is still shown, in seconds, and how many runs at most.
-_RECENT_S, _MOST = 600.0, 200
+#: Which of the runs that have ended are still shown, and how many runs at most.
+_RECENT, _MOST = "ended > 10min", 200
+_GOING = ("NotStarted", "Preparing", "Queued", "Running", "Finalizing", "CancelRequested")
 _METRICS = 3  # so many are shown of each run
 
 
@@ -46,7 +46,9 @@ def top(interval: float, experiment: str | None, once: bool, as_json: bool) -> N
     elif once or not sys.stdout.isatty():
         output.table(_COLUMNS, [_cells(one) for one in _looked(context, experiment)], empty="no runs go on")
     else:
-        output.live(_COLUMNS, lambda: [_cells(one) for one in _looked(context, experiment)], interval, empty="no runs go on; Ctrl-C ends this")
+        output.live(
+            _COLUMNS, lambda: [_cells(one) for one in _looked(context, experiment)], interval, empty="no runs go on; Ctrl-C ends this"
+        )
 
 
 def _looked(context: Context, experiment: str | None) -> list[dict[str, Any]]:
@@ -54,7 +56,6 @@ def _looked(context: Context, experiment: str | None) -> list[dict[str, Any]]:
     from hpcest.history import ingest, query
     from hpcest.lifecycle.collect import collect_all
     from hpcest.lifecycle.watch import look
-    from hpcest.onnode.state import TERMINAL
 
     ingest.refresh(context.workspace)
     going = [one.id for one in query.unfinished(context.workspace)]
@@ -62,35 +63,43 @@ def _looked(context: Context, experiment: str | None) -> list[dict[str, Any]]:
     collect_all(context, seen.values())
     if seen:
         ingest.refresh(context.workspace)
-    since = time.time() - _RECENT_S
-    rows = query.list_runs(context.workspace, experiment=experiment, status=_open(TERMINAL), limit=_MOST)
-    ended = query.list_runs(context.workspace, experiment=experiment, where=f"ended > {since:.0f}", sort="-ended", limit=_MOST)
-    shown = {row.id: row for row in [*rows, *ended]}
-    newest = sorted(shown.values(), key=lambda row: (not row.finished, row.created), reverse=True)
-    return [_facts(context, row, seen.get(row.id)) for row in newest[:_MOST]]
+    rows = query.list_runs(context.workspace, experiment=experiment, status=_GOING, limit=_MOST)
+    rows += query.list_runs(context.workspace, experiment=experiment, where=_RECENT, sort="-ended", limit=_MOST)
+    shown = sorted({row.id: row for row in rows}.values(), key=lambda row: (not row.finished, row.created), reverse=True)[:_MOST]
+    steps = query.last_steps(context.workspace, [row.id for row in shown])
+    return [_facts(row, seen.get(row.id), steps.get(row.id)) for row in shown]
 
 
-def _open(terminal: Iterable[str]) -> list[str]:
-    from hpcest.model.status import Status
-
-    return [status.value for status in Status if status.value and status.value not in terminal]
-
-
-def _facts(context: Context, row: RunRow, seen: Seen | None) -> dict[str, Any]:
-    status, reason, message = (str(seen.status), str(seen.reason), seen.message) if seen else (row.status, row.reason, row.message)
+def _facts(row: RunRow, seen: Seen | None, step: float | None) -> dict[str, Any]:
+    now = seen if seen is not None and not row.finished else None  # what the index says of an ended run is newer
     return {
         "id": row.id,
         "experiment": row.experiment,
         "display_name": row.display_name,
-        "status": status,
-        "reason": reason,
-        "message": message,
+        "status": str(now.status) if now else row.status,
+        "reason": str(now.reason) if now else row.reason,
+        "message": now.message if now else row.message,
         "compute": row.compute,
         "created": row.created,
         "started": row.started,
         "ended": row.ended,
         "attempt": row.attempt,
         "metrics": row.metrics,
-        "step": _step(context, row) if row.metrics else None,
-        "job": str(((seen.state.job if seen else None) or {}).get("id") or row.job or ""),
+        "step": step,
+        "job": row.job,
     }
+
+
+def _cells(one: Mapping[str, Any]) -> Sequence[str]:
+    status = one["status"] + (f" ({one['reason']})" if one["reason"] else "")
+    if one["ended"]:
+        took = f"took {output.span(one['ended'] - one['started'])}, " if one["started"] else ""
+        since = f"{took}ended {output.age(one['ended'])} ago"
+    else:
+        since = output.age(one["started"] or one["created"])
+    metrics = [f"{name}={output.number(value)}" for name, value in list(one["metrics"].items())[:_METRICS]]
+    step = [f"step {one['step']:g}"] if one["step"] is not None else []
+    message = one["message"].split("\n")[0]
+    attempt = f"attempt {one['attempt'] + 1}" if one["attempt"] else ""
+    said = "; ".join(part for part in (attempt, message) if part)
+    return one["id"], one["experiment"], one["display_name"], status, one["compute"], since, "  ".join([*step, *metrics]), said

@@ -14,7 +14,7 @@ from hpcest.history.resolve import resolve
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.onnode.state import TERMINAL
 
-__all__ = ["ExperimentRow", "RunRow", "Unfinished", "experiments", "get_run", "list_runs", "resolve", "unfinished"]
+__all__ = ["ExperimentRow", "RunRow", "Unfinished", "experiments", "get_run", "last_steps", "list_runs", "resolve", "unfinished"]
 
 _AT_ONCE = 500  # how many runs are named in one SQL statement
 
@@ -139,6 +139,17 @@ def get_run(workspace: WorkspaceFolder, run_id: str, *, index: str = "") -> RunR
     """The run with this id, in the trash or not; None if there is none."""
     found = look(workspace, index, lambda connection: _rows(connection, "WHERE id = ?", [clean(run_id)]))
     return found[0] if found else None
+
+
+def last_steps(workspace: WorkspaceFolder, ids: Iterable[str], *, index: str = "") -> dict[str, float]:
+    """The step of each run's newest metric, for the runs whose metrics have steps."""
+    wanted = list(ids)
+
+    def read(connection: sqlite3.Connection) -> dict[str, float]:
+        rows = _each(connection, "run, time, step FROM metric_last", wanted)
+        return {run: step for run, _, step in sorted((row for row in rows if row[2] is not None), key=lambda row: row[1] or 0.0)}
+
+    return look(workspace, index, read)
 
 
 def experiments(workspace: WorkspaceFolder, *, index: str = "") -> dict[str, ExperimentRow]:

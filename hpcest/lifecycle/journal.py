@@ -10,11 +10,11 @@ from hpcest.model.folders import RunFolder
 from hpcest.onnode.record import EventWriter, encode
 
 
-def append(folder: RunFolder, role: str, *events: dict[str, Any]) -> None:
+def append(folder: RunFolder, role: str, *events: dict[str, Any], sync: bool = True) -> None:
     """Append events (``e`` is the kind; None fields are left out) to this process's file in the run folder.
 
     Unlike the writer of a program, which goes on whatever happens, it raises OSError where the disk
-    refuses. Events get the present time, unless they have a ``t``.
+    refuses. Without ``sync`` a crash of the machine may still lose them. Events get the present time, unless they have a ``t``.
     """
     now = round(time.time(), 6)
     lines = [encode({"t": now, **{key: value for key, value in event.items() if value is not None}}) for event in events]
@@ -24,6 +24,7 @@ def append(folder: RunFolder, role: str, *events: dict[str, Any]) -> None:
         if os.write(descriptor, data) != len(data):
             os.write(descriptor, b"\n")  # ends the half line, which readers skip
             raise OSError(28, os.strerror(28))
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -55,6 +55,7 @@ class Passage:
     lock: Lock | None = None
     plan: Plan | None = None
     job: Mapping[str, Any] = field(default_factory=dict)
+    header: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, context: Context, spec: RunSpec, say: Say, *, dry: bool = False, attaching: Backend | None = None) -> Passage:
@@ -102,11 +103,12 @@ def record(passage: Passage) -> None:
 def _fill(folder: RunFolder, passage: Passage) -> None:
     for part in (folder.events, folder.state, folder.outputs, folder.logs, folder.user_logs, folder.system_logs):
         part.mkdir(parents=True)
-    put_json(str(folder.header), header(passage))
+    passage.header = header(passage)
+    put_json(str(folder.header), passage.header)
     append(folder, "submit", {"e": "status", "v": "Preparing", "by": "submit", "a": 0})
 
 
-def header(passage: Passage) -> dict[str, object]:
+def header(passage: Passage) -> dict[str, Any]:
     """What ``run.json`` holds: who, when, with what, and the spec without the values of secrets.
 
     ``submitter`` is the process that prepares the run: whether it is gone tells what became of the run.

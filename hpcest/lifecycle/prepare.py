@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
+from typing import Any
 
 from hpcest.contracts import Environment
 from hpcest.errors import EnvironmentBuildError, SpecError
@@ -83,6 +85,16 @@ def prepare(passage: Passage) -> None:
 
 def keep_lock(passage: Passage) -> None:
     """Write the lock into the run folder."""
+    if passage.recorded:
+        put_json(str(passage.folder.lock), _lock_facts(passage))
+
+
+def lock_text(passage: Passage) -> str:
+    """The content of the lock's file."""
+    return json.dumps(_lock_facts(passage))
+
+
+def _lock_facts(passage: Passage) -> dict[str, Any]:
     lock = passage.lock
-    if passage.recorded and lock is not None:
-        put_json(str(passage.folder.lock), {"kind": lock.kind, "key": lock.key, "facts": lock.facts, "lock": lock.text})
+    assert lock is not None
+    return {"kind": lock.kind, "key": lock.key, "facts": lock.facts, "lock": lock.text}

@@ -210,13 +210,13 @@ def before_offer(passage: Passage) -> None:
     passage.backend.say = passage.say
 
 
-def after_offer(passage: Passage, began: float) -> None:
+def after_offer(passage: Passage, began: float, *, sync: bool = True) -> None:
     """Record the job that the backend has made; it was asked at the time ``began``."""
     assert passage.backend is not None
     queued = {"e": "status", "v": "Queued", "by": "submit", "a": 0, "t": began}  # only now is it true, but it may run already
     job = {**passage.job, "e": "job", "backend": passage.backend.name, "compute": passage.spec.compute}
     try:
-        append(passage.folder, "submit", queued, job)
+        append(passage.folder, "submit", queued, job, sync=sync)
     except OSError as error:
         passage.say(f"warning: run {passage.folder.id} was submitted, but {passage.folder.events} can't be written: {error.strerror}")
     if passage.folder.cancel.exists() and _taken_back(passage):  # whoever canceled came too early for the backend

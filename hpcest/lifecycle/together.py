@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from hpcest.contracts import Say
 from hpcest.errors import HpcestError, SpecError, UncertainError
+from hpcest.kit.codec import encode
 from hpcest.lifecycle import prepare
 from hpcest.lifecycle import submit as one
 from hpcest.lifecycle.context import Context
-from hpcest.lifecycle.passage import Passage, Step
-from hpcest.model.spec import Command, RunSpec
+from hpcest.lifecycle.passage import Passage, Step, header, record
+from hpcest.lifecycle.secrets import without_secrets
+from hpcest.model.spec import Command, EnvironmentSpec, RunSpec
 
+#: What differs between the specs of one shape.
+_OWN = ("command", "environment_variables", "tags", "properties", "display_name", "description")
 #: The variable that tells a run of an array which one it is.
 INDEX = "HPCEST_ARRAY_INDEX"
 _PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
@@ -89,15 +96,41 @@ def _follow(step: Step, passage: Passage, model: Passage) -> None:
     elif step is prepare.choose:
         passage.environment = model.environment
         passage.spec = replace(spec, environment=model.spec.environment)
+    elif step is record and passage.backend is not None and passage.backend.gathers:
+        _record_like(passage, model)
     elif step is one.freeze:
         passage.spec = replace(spec, source=model.spec.source, snapshot=model.spec.snapshot, git=model.spec.git)
     elif step is prepare.prepare:
         passage.lock = model.lock
-        prepare.keep_lock(passage)
+        _write(passage.folder.lock, prepare.lock_text(passage))
     elif step is one.plan:
         _plan_like(passage, model)
     else:
         step(passage)
+
+
+def _record_like(passage: Passage, model: Passage) -> None:
+    """Make the run folder with what tells this run from ``model``, and no more: the controller makes the rest.
+
+    Nothing is forced to the disk here: the array's own manifest is, before Slurm gets it.
+    """
+    model.header = model.header or header(model)
+    spec = replace(passage.spec, inputs={}, environment=EnvironmentSpec())  # what is costly to encode is the model's
+    own = encode(without_secrets(spec))
+    changed = {name: own[name] for name in _OWN if name in own}
+    kept = {name: value for name, value in model.header["spec"].items() if name not in _OWN}
+    facts = {**model.header, "id": passage.folder.id, "created": passage.created, "spec": {**kept, **changed}}
+    beside = f"{passage.folder.path.parent}/.new-{passage.folder.id}"
+    for part in ("", "/events", "/state"):
+        os.mkdir(beside + part)
+    _write(Path(beside + "/run.json"), json.dumps(facts))
+    os.rename(beside, passage.folder.path)
+    passage.recorded = True
+
+
+def _write(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(text)
 
 
 def _plan_like(passage: Passage, model: Passage) -> None:
@@ -128,7 +161,7 @@ def _hand_over(passages: Sequence[Passage], at_once: int | None) -> None:
         plans = [(passage.plan, passage.folder) for passage in passages[start:end] if passage.plan]
         for passage, job in zip(passages[start:end], backend.submit_all(plans, at_once=at_once), strict=True):
             passage.job = job
-            one.after_offer(passage, began)
+            one.after_offer(passage, began, sync=False)
         start = end
 
 

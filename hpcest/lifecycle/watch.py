@@ -152,6 +152,8 @@ def _seen(known: _Known, evidence: Evidence | None) -> Seen:
         status = evidence.status
     elif evidence.status not in (None, Status.NOT_STARTED) and status in (Status.NOT_STARTED, Status.PREPARING, Status.QUEUED):
         status = evidence.status or status
+    elif evidence.status is Status.QUEUED and evidence.attempt > state.attempt:
+        status = evidence.status  # its scheduler starts it again, and nothing of the last attempt could say so
     return Seen(folder, status, reason, evidence.message or message, state, dict(evidence.facts))
 
 

@@ -42,27 +42,38 @@ class WorkspaceFolder:
         return f"WorkspaceFolder({str(self.root)!r})"
 
 
+class _Below:
+    """A path below a run folder, put together when it is asked for: thousands of folders are made at once."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, folder: RunFolder, owner: type[RunFolder]) -> Path:
+        return folder.path.joinpath(*self._parts)
+
+
 class RunFolder:
     """A run's directory: the truth about the run."""
+
+    header = _Below("run.json")
+    launch = _Below("launch.json")
+    script = _Below("job.sbatch")
+    lock = _Below("environment.lock")
+    events = _Below("events")
+    state = _Below("state")
+    outputs = _Below("outputs")
+    logs = _Below("logs")
+    user_logs = _Below("user_logs")
+    system_logs = _Below("system_logs")
+    artifacts = _Below("artifacts")
+    work = _Below("work")
+    controller_log = _Below("system_logs", "controller.log")
+    build_log = _Below("system_logs", "environment.log")
+    cancel = _Below("state", "cancel")
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.id = self.path.name
-        self.header = self.path / "run.json"
-        self.launch = self.path / "launch.json"
-        self.script = self.path / "job.sbatch"
-        self.lock = self.path / "environment.lock"
-        self.events = self.path / "events"
-        self.state = self.path / "state"
-        self.outputs = self.path / "outputs"
-        self.logs = self.path / "logs"
-        self.user_logs = self.path / "user_logs"
-        self.system_logs = self.path / "system_logs"
-        self.artifacts = self.path / "artifacts"
-        self.work = self.path / "work"
-        self.controller_log = self.system_logs / "controller.log"
-        self.build_log = self.system_logs / "environment.log"
-        self.cancel = self.state / "cancel"
 
     def claim(self, attempt: int) -> Path:
         """Who runs the attempt: made exclusively by its controller, touched as its heartbeat."""

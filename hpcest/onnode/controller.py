@@ -19,7 +19,8 @@ and in a Slurm job also
 
     job_name                              unique: by it the job is found again
     launcher {kind, argv, ranks}          what starts the ranks, and how they learn their numbers
-    signal, warn                          what the ranks get so many seconds before the time limit
+    signal, warn, limit                   what the ranks get so many seconds before the time limit, and the limit
+    kill_wait                             seconds between Slurm's TERM and KILL
     max_requeues                          how often the run may start again; null leaves that to Slurm
     attached                              whether the job is the user's own, and may have other things to do
     ranks                                 how many there are, where they are not the same on all nodes
@@ -152,7 +153,8 @@ class Controller:
 
     def _watch(self):
         """Until all ranks have ended: reap them, beat, and end them when asked or when time is up."""
-        every = SLURM_BEAT_S if self.job else BEAT_S
+        # A heartbeat is also how a request to cancel is seen that no signal brings.
+        every = SLURM_BEAT_S if self.job and not self.launch.get("attached") else BEAT_S
         limit = self.launch.get("time")
         self.ending.deadline = self.began + limit if limit else None
         beat = 0.0

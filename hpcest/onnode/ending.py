@@ -7,6 +7,7 @@ from hpcest.onnode import signals
 
 #: After a warning signal the ranks have this part of the warning's lead to write their checkpoints.
 _CHECKPOINT_PART, _HURRY_S = 0.8, 5.0
+_LATE_S = 3.0
 #: Exit codes that don't speak against another attempt after a warning: fine, "try again" (sysexits.h).
 _GOES_ON = (0, os.EX_TEMPFAIL)
 
@@ -21,6 +22,8 @@ class Ending:
         self._stage = 0  # 1: warned, 2: told to end
         self._next = None
         self._told_by_slurm = False
+        self._is_warned = False
+        self._spent = None  # max_requeues, once there is no further attempt to stop for
 
     @property
     def why(self):
@@ -57,10 +60,14 @@ class Ending:
 
     def _warned(self):
         """The time limit comes near (or a preemption): the ranks get the signal that the user chose."""
+        self._is_warned = True
         most, attempt = self.launch.get("max_requeues"), self.controller.attempt
         if most and attempt < most:
             self.ask("checkpoint")
-        elif self.launch.get("signal"):
+            return
+        if most is not None:
+            self._spent = most
+        if self.launch.get("signal"):
             self._send(signals.number_of(self.launch["signal"]))
 
     def _send(self, number):
@@ -71,6 +78,8 @@ class Ending:
         """Do what is due; returns the moment of the next thing to do, or None."""
         if self.deadline is not None and now >= self.deadline:
             self.ask("timeout", limit=self.launch["time"])
+        if self._warning_missed(now):
+            self._warned()
         if self._stage == 0 and (self.why is not None or self.controller.outcome["rc"]):
             self._begin(now)
         elif self._stage == 1 and (now >= self._next or self.why != "checkpoint"):
@@ -79,7 +88,12 @@ class Ending:
         elif self._stage == 2 and now >= self._next:
             self.controller.ranks.kill()
             self._next = now + 1.0
-        return self.deadline if self._stage == 0 else self._next
+        return self.deadline if self._stage == 0 else self._next  # a missed warning is noticed at some heartbeat
+
+    def _warning_missed(self, now):
+        """Slurm sends its warning once; a slurmctld that is down at that moment never does."""
+        limit, lead = self.launch.get("limit"), self.launch.get("warn")
+        return bool(limit and lead and not self._is_warned and now >= self.controller.began + limit - lead + _LATE_S)
 
     def _begin(self, now):
         if self.why == "checkpoint":
@@ -107,5 +121,7 @@ class Ending:
                 outcome.update(requeue=True, most=self.launch["max_requeues"])
             else:  # it did not stop for a checkpoint: it failed
                 outcome["why"] = None
+        elif self.why is None and self._spent is not None and (outcome["rc"] in _GOES_ON or outcome.get("signal")):
+            outcome.update(why="spent", limit=self._spent)  # it stopped for a checkpoint, which is not to be complete
         if cause.get("node"):
             outcome.setdefault("node", cause["node"])

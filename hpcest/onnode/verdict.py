@@ -36,6 +36,7 @@ _ENDED = {
     "cancel": ("Canceled", "", "canceled on request"),
     "timeout": ("Failed", "TimedOut", "ended after its time limit%(limit_s)s; ask for more time"),
     "checkpoint": ("Failed", "TimedOut", "its time was up, and Slurm refused to start it again: %(refused)s"),
+    "spent": ("Failed", "TimedOut", "stopped for a checkpoint before its time limit, and max_requeues=%(limit)s lets it start no more"),
     "memory": ("Failed", "OutOfMemory", "%(who)sneeded more memory than the job has%(on_node)s; ask for more: --mem"),
     "preempted": ("Failed", "Preempted", "preempted by a job of higher priority; with --max-requeues it starts again"),
     "node": ("Failed", "NodeFail", "a node failed under it%(on_node)s; with --max-requeues it starts again"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +45,31 @@ class Experiment:
         from hpcest.lifecycle.submit import submit
         from hpcest.sdk.run import Run
 
+        passage = submit(self.workspace.context, self._spec(config, tags), say or _print)
+        return Run(self, passage.folder.id)
+
+    def submit_all(
+        self,
+        configs: Sequence[Submittable],
+        tags: Mapping[str, object] | None = None,
+        *,
+        max_concurrent: int | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Sequence[Run]:
+        """Submit many runs together and return them in their order; on Slurm equal resources become job arrays.
+
+        At most ``max_concurrent`` of them run at a time, where the backend can see to that. Raises HpcestError;
+        nothing is submitted if one of them is refused.
+        """
+        from hpcest.lifecycle.together import submit_together
+        from hpcest.sdk.run import Run
+
+        specs = [self._spec(config, tags) for config in configs]
+        passages = submit_together(self.workspace.context, specs, say or _print, at_once=max_concurrent)
+        return [Run(self, passage.folder.id) for passage in passages]
+
+    def _spec(self, config: Submittable, tags: Mapping[str, object] | None) -> RunSpec:
+        """The run spec of what is submitted, with tags on top. Raises SpecError."""
         if isinstance(config, type) or not hasattr(config, "to_spec"):
             raise SpecError(
                 f"{config!r} can't be submitted", hint="submit an Estimator: Estimator(source_directory, entry_script='train.py')"
@@ -55,8 +80,7 @@ class Experiment:
         if tags:
             added = {str(key): "" if value is None else str(value) for key, value in tags.items()}
             spec = replace(spec, tags={**spec.tags, **added})
-        passage = submit(self.workspace.context, spec, say or _print)
-        return Run(self, passage.folder.id)
+        return spec
 
     def get_runs(
         self,

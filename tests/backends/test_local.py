@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hpcest.backends import local
+from hpcest.backends import local, starting
 from hpcest.backends.local import Local, LocalOptions
 from hpcest.errors import BackendError, HpcestError, SpecError
 from hpcest.lifecycle.runtime import travelling_runtime
@@ -232,9 +232,9 @@ def test_what_a_run_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The submitter's environment, less what belongs to a run that it is in."""
     monkeypatch.setenv("MINE", "kept")
     monkeypatch.setenv("RANK", "3")
-    assert local.submitted_environment()["RANK"] == "3"
+    assert starting.submitted_environment()["RANK"] == "3"
     monkeypatch.setenv("HPCEST_RUN_ID", "abcdefgh")
-    inherited = local.submitted_environment()
+    inherited = starting.submitted_environment()
 
     assert inherited["MINE"] == "kept"
     assert not {"RANK", "HPCEST_RUN_ID"} & set(inherited)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,10 @@ def write_array(plans: Plans, at_once: int | None) -> Array:
 
 
 def _write_private(path: Path, value: Any) -> None:
-    path.touch(0o600)
-    path.write_text(json.dumps(value))
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(value))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def task_of(folder: RunFolder) -> dict[str, Any]:

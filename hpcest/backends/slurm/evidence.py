@@ -49,6 +49,7 @@ class Case:
     beat: float = 0.0
     ended: float = 0.0
     planned: float | None = None
+    canceled: float | None = None
 
     @property
     def id(self) -> str:
@@ -88,6 +89,8 @@ def evidence(folder: RunFolder, job: Mapping[str, Any], answer: Answer, site: Si
     case = _read(folder, Case(job, None, answer, site, now))
     case = replace(case, view=_of_this_attempt(_own(case.job, answer), case.attempt))
     found = _verdict(case)
+    if answer.problem and case.view is not None and not (found.status and found.status.finished):
+        found = replace(found, message="; ".join(filter(None, [found.message, _unasked(case).message])))
     facts = _facts(case)
     if not job.get("id") and case.view is not None:
         facts["job"] = {"id": case.view.id, "name": case.view.name, "submitted": case.view.submitted}
@@ -131,6 +134,7 @@ def _read(folder: RunFolder, case: Case) -> Case:
         names = []
     attempts = [int(match[2]) for match in map(_STATE_FILE.fullmatch, names) if match]
     planned = _mtime(folder.launch)
+    case = replace(case, canceled=_mtime(folder.cancel))
     job = case.job
     if not job.get("id") and not job.get("name") and planned is not None:
         job = {"name": str((get_json(str(folder.launch)) or {}).get("job_name") or "")}
@@ -306,7 +310,9 @@ def _of_attached_end(case: Case, sentinel: Mapping[str, Any]) -> Evidence:
     """Its controller was told to end and could not know whether the job starts again."""
     view = case.view
     if sentinel.get("requeue") and (view is None or meaning(view.state).end is not End.YES):
-        return Evidence(Status.QUEUED, message=f"job {case.id}, in which it runs, is being put back into the queue", attempt=case.attempt + 1)
+        return Evidence(
+            Status.QUEUED, message=f"job {case.id}, in which it runs, is being put back into the queue", attempt=case.attempt + 1
+        )
     if view is not None and meaning(view.state).end is End.NO:
         return _of_living(case, view)
     if view is not None and meaning(view.state).end is End.YES:
@@ -329,6 +335,8 @@ def _of_missing(case: Case) -> Evidence:
     if case.answer.asked <= case.alive:
         status = Status.QUEUED if case.attempt < 0 or (case.sentinel or {}).get("requeue") else None
         return Evidence(status, message=f"Slurm has job {case.id}, and was not asked about it yet", attempt=case.next)
+    if "_" in case.id and case.attempt < 0 and case.canceled is not None and case.answer.asked > case.canceled:
+        return Evidence(Status.CANCELED, message="canceled before it started")  # Slurm keeps nothing of such a task
     if not _forgotten(case):
         return Evidence(message=f"Slurm doesn't list job {case.id} (yet, or any more); asked again before anything is concluded")
     what = "it left no verdict" if case.attempt >= 0 else "it never started"

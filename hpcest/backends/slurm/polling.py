@@ -27,6 +27,8 @@ from hpcest.errors import HpcestError
 from hpcest.kit.localdir import node_local_dir
 
 FLOOR_S, LONGEST_S = 5.0, 180.0
+#: Whoever has just submitted or canceled something wants to see it: then the floor is no higher than this.
+NEWS_S = 1.0
 #: A look that comes after a while is likely a person's, not a loop's: its answer is at most so old (or as old as the floor).
 FRESH_S, WHILE_S = 15.0, 20.0
 #: After a failure: the first wait, and the longest.

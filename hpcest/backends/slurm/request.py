@@ -120,6 +120,14 @@ def warning(spec: RunSpec, target: SlurmOptions) -> tuple[str, int] | None:
     return name or "USR1", next(seconds for seconds in times if seconds is not None)
 
 
+def time_limit(asked: Mapping[str, Any]) -> int | None:
+    """The time limit in seconds that sbatch is asked for; None where the partition's counts."""
+    try:
+        return parse_time(str(asked["time"]), bare="min") or None
+    except (KeyError, SpecError):
+        return None
+
+
 def most_requeues(spec: RunSpec, target: SlurmOptions) -> int | None:
     """How often the run may start again; None leaves that to Slurm."""
     return spec.requeue.max_requeues if spec.requeue.max_requeues is not None else target.max_requeues

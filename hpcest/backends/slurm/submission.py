@@ -56,7 +56,7 @@ class Submission:
             kind, words = kind_of(done.err), own_words(done.err or done.out)
             if kind is Kind.REFUSED:
                 raise BackendError(f"Slurm refused the job: {words}", hint=_hint(words))
-            if kind is not Kind.FULL and (accepted := self._found(since)):
+            if kind is Kind.UNCERTAIN and (accepted := self._found(since)):
                 return accepted
             pause = _PAUSES[min(number, len(_PAUSES) - 1)]
             if time.monotonic() - began + pause > self.patience:

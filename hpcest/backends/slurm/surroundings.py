@@ -7,8 +7,10 @@ to the wrong cores, or make its ranks believe that they are others.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import cache
 
 #: What belongs to the job, step or MPI process that we are called from, or changes what Slurm's commands do.
 DROPPED = (
@@ -25,17 +27,18 @@ def scrubbed(environ: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, 
 
     In a job also the devices and the scratch directory that Slurm gave that job are dropped.
     """
-    kept, in_job = (*KEPT, *keep), "SLURM_JOB_ID" in environ
-    dropped = [pattern.removesuffix("@job") for pattern in DROPPED if in_job or not pattern.endswith("@job")]
-    return {
-        name: value
-        for name, value in environ.items()
-        if _matches(name, kept) or not _matches(name, dropped)
-    }  # fmt: skip
+    kept, dropped = _pattern((*KEPT, *keep)), _pattern(_dropped("SLURM_JOB_ID" in environ))
+    return {name: value for name, value in environ.items() if kept.fullmatch(name) or not dropped.fullmatch(name)}
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _dropped(in_job: bool) -> tuple[str, ...]:
+    return tuple(pattern.removesuffix("@job") for pattern in DROPPED if in_job or not pattern.endswith("@job"))
+
+
+@cache
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for many names with * and ?."""
+    return re.compile("|".join(translate(name) for name in names))
 
 
 def for_asking(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
