@@ -115,17 +115,17 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]], keep: Co
 def live(columns: Sequence[str], rows: Callable[[], Iterable[Sequence[Any]]], every: float, *, empty: str) -> None:
     """A table that fills the terminal and is made anew every so many seconds, until Ctrl-C; the last one stays."""
     import signal
-    import threading
 
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
-    console, stop, before = _console(), threading.Event(), signal.getsignal(signal.SIGINT)
+    console, before = _console(), signal.getsignal(signal.SIGINT)
+    asked_to_end: list[int] = []  # no lock: whoever handles a signal may interrupt its holder
 
-    def end(*_: Any) -> None:
+    def end(number: int, frame: object) -> None:
         """An exception at any moment could be swallowed by what is under way; the second Ctrl-C is one."""
-        stop.set()
+        asked_to_end.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signal.signal(signal.SIGINT, end)
@@ -139,7 +139,10 @@ def live(columns: Sequence[str], rows: Callable[[], Iterable[Sequence[Any]]], ev
 
     try:
         with Live(made(), console=console, auto_refresh=False, transient=False) as shown:
-            while not stop.wait(every):
+            while not asked_to_end:
+                until = time.monotonic() + every
+                while not asked_to_end and (left := until - time.monotonic()) > 0:
+                    time.sleep(min(left, 0.1))
                 shown.update(made(), refresh=True)
     except KeyboardInterrupt:
         return

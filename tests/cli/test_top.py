@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -82,11 +83,11 @@ def test_live_until_ctrl_c(workspace: WorkspaceFolder, made_run: MakeRun) -> Non
     signal.signal(signal.SIGINT, heard)
     os.close(theirs)
     text = b""
-    while text.count(b"bbbb2222") < 3:
+    while text.count(b"bbbb2222") < 3 and select.select([ours], [], [], 20)[0]:
         text += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)
     try:
-        while data := os.read(ours, 65536):
+        while select.select([ours], [], [], 20)[0] and (data := os.read(ours, 65536)):
             text += data
     except OSError:
         pass  # it has gone

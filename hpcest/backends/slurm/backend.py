@@ -19,6 +19,8 @@ from hpcest.model.folders import RunFolder
 from hpcest.model.plan import Plan
 from hpcest.model.spec import RunSpec
 
+#: So long after a cancel an answer is soon out of date: Slurm ends many jobs one after the other.
+SETTLING_S = 20.0
 Jobs = Mapping[str, tuple[RunFolder, Mapping[str, Any]]]
 
 
@@ -133,6 +135,7 @@ class Slurm(Backend):
         settled = {run_id: proof for run_id, (folder, _) in jobs.items() if (proof := evidence.proof(folder)) is not None}
         rest = {run_id: (folder, _known(folder, facts)) for run_id, (folder, facts) in jobs.items() if run_id not in settled}
         site, now = self._site(), time.time()
+        newest = max([newest, *(mark + SETTLING_S for folder, _ in rest.values() if (mark := _canceled(folder)))])
         for cluster, some in _by_cluster(rest).items():
             wanted = [_wanted(folder, facts) for folder, facts in some.values()]
             answer = polling.jobs(
@@ -170,8 +173,22 @@ class Slurm(Backend):
         """Take what waits out of the queue, and have the controllers of what runs end their programs."""
         from hpcest.backends.slurm import canceling
 
-        canceling.cancel(jobs, surroundings.for_asking())
+        canceling.cancel(self._ours(jobs), surroundings.for_asking())
         return self._look(jobs, newest=time.time())
+
+    def _ours(self, jobs: Jobs) -> Jobs:
+        """``jobs``, without the ids of those whose id another job has by now: that one must not be ended."""
+        from hpcest.backends.slurm import polling
+
+        checked = {}
+        for cluster, some in _by_cluster(jobs).items():
+            wanted = [_wanted(folder, facts) for folder, facts in some.values()]
+            answer = polling.jobs(surroundings.for_asking(), wanted, floor=self.options.poll, cluster=cluster, accounting=False)
+            for run_id, (folder, facts) in some.items():
+                known, name = str(facts.get("id") or ""), str(facts.get("name") or "")
+                another = known in answer.views and answer.of(known, name) is None
+                checked[run_id] = (folder, {**facts, "id": ""} if another else facts)
+        return checked
 
     def usage(self, jobs: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
         """What Slurm's accounting says that ended runs have used; nothing where it keeps none."""
@@ -186,6 +203,14 @@ class Slurm(Backend):
         from hpcest.backends.slurm.doctor import findings
 
         return findings(self.options, folder)
+
+
+def _canceled(folder: RunFolder) -> float:
+    """When the run was told to end; 0 if it was not."""
+    try:
+        return folder.cancel.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _by_cluster(jobs: Jobs) -> dict[str, dict[str, tuple[RunFolder, Mapping[str, Any]]]]:

@@ -339,6 +339,14 @@ def _of_missing(case: Case) -> Evidence:
         return Evidence(Status.CANCELED, message="canceled before it started")  # Slurm keeps nothing of such a task
     if not _forgotten(case):
         return Evidence(message=f"Slurm doesn't list job {case.id} (yet, or any more); asked again before anything is concluded")
+    return _of_forgotten(case)
+
+
+def _of_forgotten(case: Case) -> Evidence:
+    """Slurm has had no trace of the job for longer than it keeps one."""
+    if "_" in case.id and case.attempt < 0 and case.site.accounting and not case.answer.unaccounted:
+        # The accounting has a row for every task that ever started, and none for one that scancel took out before.
+        return Evidence(Status.CANCELED, message="taken out of the queue before it started, with scancel it seems")
     what = "it left no verdict" if case.attempt >= 0 else "it never started"
     message = f"Slurm doesn't know job {case.id} any more, and {what}; 'hpcest rerun' starts it again"
     if case.sentinel is not None:  # ended from outside, and nobody can say any more by what
