@@ -78,7 +78,8 @@ def _of_target(target: SlurmOptions) -> Options:
 
 
 def _of_resources(resources: Resources, target: SlurmOptions, given: Options) -> Options:
-    asked: Options = {"nodes": resources.nodes, "ntasks-per-node": resources.procs_per_node}
+    alone = resources.nodes == resources.procs_per_node == 1  # which is what Slurm gives to who asks for nothing
+    asked: Options = {} if alone else {"nodes": resources.nodes, "ntasks-per-node": resources.procs_per_node}
     if cpus := resources.cpus or target.cpus:
         asked["cpus-per-task"] = cpus
     memory = resources.memory or (parse_memory(target.memory) if target.memory else None)
