@@ -160,7 +160,8 @@ def _made_table(columns: Sequence[str], cells: Sequence[Sequence[str]], keep: Co
     for number, heading in enumerate(columns):
         longest = max([len(heading), *(len(row[number]) for row in cells)])
         least += 3 + (longest if heading in keep else min(longest, _NARROWEST))
-        made.add_column(Text(heading), overflow="fold" if fold else "ellipsis", no_wrap=heading in keep or not fold)
+        kept = longest if heading in keep and not fold else None
+        made.add_column(Text(heading), overflow="fold" if fold else "ellipsis", no_wrap=heading in keep or not fold, min_width=kept)
     for row in cells:
         made.add_row(*(Text(cell, style=_style(heading, cell)) for heading, cell in zip(columns, row, strict=True)))
     return made, least

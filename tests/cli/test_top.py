@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -82,16 +83,17 @@ def test_live_until_ctrl_c(workspace: WorkspaceFolder, made_run: MakeRun) -> Non
     process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
     signal.signal(signal.SIGINT, heard)
     os.close(theirs)
-    text = b""
-    while text.count(b"bbbb2222") < 3 and select.select([ours], [], [], 20)[0]:
+    text, until = b"", time.monotonic() + 20
+    while text.count(b"bbbb2222") < 3 and time.monotonic() < until and select.select([ours], [], [], 1)[0]:
         text += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)
-    try:
-        while select.select([ours], [], [], 20)[0] and (data := os.read(ours, 65536)):
-            text += data
-    except OSError:
-        pass  # it has gone
+    while process.poll() is None and time.monotonic() < until + 20:  # what nobody reads would stop it
+        if select.select([ours], [], [], 0.1)[0]:
+            with contextlib.suppress(OSError):  # it has gone
+                text += os.read(ours, 65536)
+    process.kill()
     os.close(ours)
+    assert text.count(b"bbbb2222") >= 3, text[-2000:]
     assert process.wait(30) == 0
     assert b"\x1b[2J" not in text
     assert b"Ctrl-C ends this" in text
