@@ -20,7 +20,7 @@ from hpcest.errors import HpcestError
 COMMANDS = {
     "init": ("hpcest.cli.init:init", "Make a directory a workspace."),
     "submit": ("hpcest.cli.submit:submit", "Submit a script, a job file, or a folder with hpcest.yaml."),
-    "exec": ("hpcest.cli.execute:execute", "Run a command here as a recorded run: in a batch script, an salloc, a shell."),
+    "exec": ("hpcest.cli.execute:execute", "Run a command here as a recorded run: in a batch script, an salloc, or a shell."),
     "script": ("hpcest.cli.execute:script", "Print a self-contained sbatch script for a run."),
     "runs": ("hpcest.cli.runs:runs", "List runs, newest first."),
     "top": ("hpcest.cli.top:top", "Watch the runs that go on, with their progress."),
@@ -36,7 +36,7 @@ COMMANDS = {
     "compare": ("hpcest.cli.metrics:compare", "Show in what runs differ."),
     "artifacts": ("hpcest.cli.artifacts:artifacts", "List or get the files of a run."),
     "models": ("hpcest.cli.models:models", "List, register, show or download models."),
-    "compute": ("hpcest.cli.compute:compute", "List or show the compute targets."),
+    "compute": ("hpcest.cli.compute:compute", "List, show or check the compute targets."),
     "env": ("hpcest.cli.env:env", "List or show built environments."),
     "plugins": ("hpcest.cli.plugins:plugins", "List the plugins, and what is wrong with them."),
     "doctor": ("hpcest.cli.doctor:doctor", "Check this machine and this workspace."),

@@ -112,6 +112,11 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]], keep: Co
     plain.print(made)
 
 
+def to_a_terminal() -> bool:
+    """Whether stdout is one."""
+    return sys.stdout.isatty()
+
+
 def live(columns: Sequence[str], rows: Callable[[], Iterable[Sequence[Any]]], every: float, *, empty: str) -> None:
     """A table that fills the terminal and is made anew every so many seconds, until Ctrl-C; the last one stays."""
     import signal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ def top(interval: float, experiment: str | None, once: bool, as_json: bool) -> N
     Each with its status, the time since it started (of one that waits: since it was submitted), its last
     metrics with their step, and why it waits. Every look asks each scheduler at most once.
 
-    --json, with --once: a list of objects with id, experiment, display_name, status, reason, message, compute, created,
+    --json: a list of objects (with --once) with id, experiment, display_name, status, reason, message, compute, created,
     started, ended (seconds since the epoch, or null), attempt, metrics (the last value of each scalar), step (of the
     metrics, or null), job (its id at the scheduler, or empty).
     """
@@ -43,7 +42,7 @@ def top(interval: float, experiment: str | None, once: bool, as_json: bool) -> N
         raise click.UsageError("--json prints one look: give --once too")
     if as_json:
         output.print_json(_looked(context, experiment))
-    elif once or not sys.stdout.isatty():
+    elif once or not output.to_a_terminal():
         output.table(_COLUMNS, [_cells(one) for one in _looked(context, experiment)], empty="no runs go on")
     else:
         output.live(

@@ -137,7 +137,7 @@ def test_logs_are_what_was_printed_to_the_byte(hpcest: Hpcest, made_run: MakeRun
 def test_logs_of_several_ranks_and_attempts(hpcest: Hpcest, made_run: MakeRun) -> None:
     files = {"user_logs/std_log_0.txt": "a\n\nb", "user_logs/std_log_1.txt": "c\n", "user_logs/std_log_1.attempt1.txt": "d\n"}
     run = made_run(files=files).id
-    assert hpcest("logs", run).out == "[0] a\n[0] \n[0] b\n[1] d\n[1] c\n"
+    assert hpcest("logs", run).out == "[0] a\n[0] \n[0] b\n[1] c\n[1] d\n"
     assert hpcest("logs", run, "--rank", 0).out == "a\n\nb"
 
 

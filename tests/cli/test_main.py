@@ -55,7 +55,7 @@ def test_every_command_explains_itself(name: str, command: click.Command) -> Non
 def test_everything_that_lists_or_shows_has_json() -> None:
     without = {name for name, command in commands() if not any("--json" in one.opts for one in command.params)}
     groups = {name for name, command in commands() if isinstance(command, click.Group)}
-    assert without - groups == {"init", "logs", "tag", "delete", "reindex", "artifacts get", "models download"}
+    assert without - groups == {"init", "logs", "exec", "script", "tag", "delete", "reindex", "artifacts get", "models download"}
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["runs", "--help"], ["models", "list", "--help"], ["submit", "--help"]])
