@@ -252,7 +252,7 @@ def _pause(view: JobView | None) -> str:
 def _of_end(case: Case, view: JobView, end: End) -> Evidence:
     """Slurm says that the job has ended, and the controller left no final word."""
     since = case.now - (view.end or max(case.alive, view.start or 0.0))
-    again = case.sentinel is not None and bool(case.sentinel.get("requeue"))
+    again = case.sentinel is not None and not _is_final(case.sentinel)  # also where its controller could not find out why it ended
     if (end is End.MAYBE or again) and view.source == "squeue" and since <= case.site.kill_wait + REQUEUE_S:
         return Evidence(message=f"Slurm says {view.state}; it may put the job back into the queue")
     if case.beating and case.beat > max(case.answer.asked, view.end or 0.0):
