@@ -22,8 +22,8 @@ SlurmctldPort={cluster.ctld_port}
 SlurmdPort={cluster.slurmd_port}
 SlurmUser=slurm
 AuthType=auth/munge
-# Requeued jobs wait for the credential's lifetime, two minutes by default.
-AuthInfo=socket={ROOT}/munge/socket,cred_expire=5
+# Requeued jobs wait for the credential's lifetime, two minutes by default, as they do on "bare".
+AuthInfo=socket={ROOT}/munge/socket{",cred_expire=5" if cluster.accounting else ""}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/run/slurmctld.native.pid

@@ -58,13 +58,28 @@ def test_requeue_by_hand(cluster: ClusterSite) -> None:
     assert cluster.starts(run) == ["0.0", "1.0"]
 
 
+def test_the_wait_after_a_requeue(bare_cluster: ClusterSite) -> None:
+    """Where Slurm would let a job wait for two minutes it starts within seconds, and not so soon that slurmd refuses it."""
+    run = bare_cluster.send("if attempt < 2: time.sleep(300)\n", "--max-requeues", "3")
+
+    def requeue_when_begun(start: str) -> None:
+        bare_cluster.until(lambda: bare_cluster.show(run) and start in bare_cluster.starts(run))  # looking is what hastens it
+        bare_cluster.slurm.run("scontrol", "requeue", bare_cluster.job(run))
+
+    requeue_when_begun("0.0")
+    requeue_when_begun("1.0")
+
+    assert verdict(bare_cluster.ended(run, 60)) == ("Completed", "", 2)
+    assert bare_cluster.starts(run) == ["0.0", "1.0", "2.0"]
+
+
 def test_canceling_a_second_attempt(cluster: ClusterSite) -> None:
     """'hpcest cancel' while the job waits to start again ends it for good."""
     run = cluster.send("time.sleep(300)\n", "--max-requeues", "5")
     cluster.until_started(run)
     cluster.slurm.run("scontrol", "requeuehold", cluster.job(run))
     cluster.until(lambda: "PENDING" in cluster.slurm.run("squeue", "-h", "-o", "%T", "-j", cluster.job(run)))
-    assert cluster.show(run)["status"] == "Queued"
+    cluster.until(lambda: cluster.show(run)["status"] == "Queued")
     cluster.cli("cancel", run.id).ok()
 
     assert cluster.ended(run)["status"] == "Canceled"

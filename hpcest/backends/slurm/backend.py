@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from hpcest.backends.slurm import request, surroundings
 from hpcest.backends.slurm.options import SlurmOptions
@@ -130,7 +130,7 @@ class Slurm(Backend):
         return self._look(jobs)
 
     def _look(self, jobs: Jobs, newest: float = 0.0) -> dict[str, Evidence]:
-        from hpcest.backends.slurm import evidence, polling
+        from hpcest.backends.slurm import evidence, hastening, polling
 
         settled = {run_id: proof for run_id, (folder, _) in jobs.items() if (proof := evidence.proof(folder)) is not None}
         rest = {run_id: (folder, _known(folder, facts)) for run_id, (folder, facts) in jobs.items() if run_id not in settled}
@@ -143,27 +143,13 @@ class Slurm(Backend):
             )
             settled |= {run_id: evidence.evidence(folder, facts, answer, site, now) for run_id, (folder, facts) in some.items()}
         self._give_up_hopeless({run_id: rest[run_id] for run_id in rest if settled[run_id].facts.get("hopeless")})
-        self._hasten({str(rest[run_id][1].get("id")): settled[run_id].facts for run_id in rest})
+        hastening.hasten({str(rest[run_id][1].get("id")): settled[run_id].facts for run_id in rest}, now, surroundings.for_asking())
         return settled
 
     def _give_up_hopeless(self, jobs: Jobs) -> None:
         """Take jobs out of the queue that can never start: an upstream run has failed."""
         if ids := [str(facts["id"]) for _, facts in jobs.values() if facts.get("id")]:
             process.run(["scancel", *ids], env=surroundings.for_asking(), timeout=30)
-
-    def _hasten(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Let requeued jobs start as soon as there is room: Slurm makes them wait for a credential's lifetime, two minutes mostly."""
-        waiting = {
-            f"{job} {facts['restarts']}": job
-            for job, facts in jobs.items()
-            if facts.get("slurm_reason") == "BeginTime" and facts.get("restarts") and facts.get("state") == "PENDING"
-        }
-        for key, job in waiting.items():
-            if key not in self._hastened:
-                self._hastened.add(key)
-                process.run(["scontrol", "update", f"jobid={job}", "starttime=now"], env=surroundings.for_asking(), timeout=10)
-
-    _hastened: ClassVar[set[str]] = set()  # which starts of which jobs this process has asked for
 
     def cancel(self, folder: RunFolder, job: Mapping[str, Any]) -> Evidence:
         """End one run; see ``cancel_all``."""

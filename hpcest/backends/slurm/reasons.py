@@ -6,6 +6,7 @@ import re
 import time
 from types import MappingProxyType
 
+from hpcest.backends.slurm.hastening import SOON
 from hpcest.backends.slurm.queries import JobView
 from hpcest.backends.slurm.site import Site
 from hpcest.backends.slurm.states import meaning
@@ -81,7 +82,7 @@ def pending(view: JobView, site: Site) -> str:
     if reason and reason not in said:
         said += f" ({reason})"
     if reason == "BeginTime" and view.restarts and site.version:
-        said += f"; to start sooner: scontrol update jobid={view.id} starttime=now"
+        said += f"; to start sooner: scontrol update jobid={view.id} starttime={SOON}"
     return said + _starts(view)
 
 
