@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 # Public name -> the module that has it. Compared with the documentation by tests/test_public_names.py.
 _WHERE = {
+    "CondaDependencies": "hpcest.sdk.dependencies",
+    "DockerSection": "hpcest.sdk.sections",
     "Environment": "hpcest.sdk.environment",
     "Estimator": "hpcest.sdk.estimator",
     "Experiment": "hpcest.sdk.experiment",
@@ -20,7 +22,19 @@ _WHERE = {
     "Workspace": "hpcest.sdk.workspace",
     "hookimpl": "hpcest.hookspecs",
 }
-__all__ = ["Environment", "Estimator", "Experiment", "HpcestError", "Model", "Run", "Workspace", "__version__", "hookimpl"]
+__all__ = [
+    "CondaDependencies",
+    "DockerSection",
+    "Environment",
+    "Estimator",
+    "Experiment",
+    "HpcestError",
+    "Model",
+    "Run",
+    "Workspace",
+    "__version__",
+    "hookimpl",
+]
 
 # The copy of this package that travels with a run holds onnode/ alone. If the program's own Python
 # has hpcest installed too, the rest is found there.
@@ -51,5 +65,5 @@ def __getattr__(name):  # type: ignore[no-untyped-def]  # runs under Python 3.8 
     return found
 
 
-def __dir__():  # type: ignore[no-untyped-def]
+def __dir__():  # type: ignore[no-untyped-def]  # likewise
     return __all__

@@ -2,13 +2,27 @@
 # A test compares this list with __init__.py.
 from hpcest.errors import HpcestError as HpcestError
 from hpcest.hookspecs import hookimpl as hookimpl
+from hpcest.sdk.dependencies import CondaDependencies as CondaDependencies
 from hpcest.sdk.environment import Environment as Environment
 from hpcest.sdk.estimator import Estimator as Estimator
 from hpcest.sdk.experiment import Experiment as Experiment
 from hpcest.sdk.model import Model as Model
 from hpcest.sdk.run import Run as Run
+from hpcest.sdk.sections import DockerSection as DockerSection
 from hpcest.sdk.workspace import Workspace as Workspace
 
-__all__ = ["Environment", "Estimator", "Experiment", "HpcestError", "Model", "Run", "Workspace", "__version__", "hookimpl"]
+__all__ = [
+    "CondaDependencies",
+    "DockerSection",
+    "Environment",
+    "Estimator",
+    "Experiment",
+    "HpcestError",
+    "Model",
+    "Run",
+    "Workspace",
+    "__version__",
+    "hookimpl",
+]
 
 __version__: str

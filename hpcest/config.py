@@ -20,6 +20,7 @@ from hpcest.kit.codec import decode
 from hpcest.kit.userdirs import user_folder
 from hpcest.kit.yamlfile import load, located
 from hpcest.model.folders import WorkspaceFolder
+from hpcest.model.settings import EnvironmentSettings
 
 T = TypeVar("T")
 
@@ -46,14 +47,6 @@ class IndexPlace(str, Enum):
 
     def __str__(self) -> str:
         return self.value
-
-
-@dataclass(frozen=True)
-class EnvironmentSettings:
-    """``environment:`` of a run that names none: an environment plugin or ``auto``, and a Python."""
-
-    kind: str = "auto"
-    interpreter: str = ""
 
 
 @dataclass(frozen=True)
@@ -256,7 +249,7 @@ def load_config(workspace: WorkspaceFolder | None, environ: Mapping[str, str] = 
     for variable, key in VARIABLES.items():
         if environ.get(variable):
             origin = f"environment variable {variable}"
-            merged.add(_of_variable(key, environ[variable]), lambda _, origin=origin: origin, {})  # type: ignore[misc]
+            merged.add(_of_variable(key, environ[variable]), lambda _, origin=origin: origin, {})  # type: ignore[misc]  # mypy can't infer it with a default
     return _checked(merged)
 
 

@@ -16,20 +16,22 @@ A whole framework plugin::
     def hpcest_register_frameworks():
         return [Julia]
 
-Each class is made with no arguments, a backend with its compute target's options.
+Each class is made by hpcest: a framework with no arguments, an environment with ``settings``, which is what is configured
+for environments, a backend with its compute target's options.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hpcest.errors import BackendError
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.model.plan import Activation, Plan, Program
+from hpcest.model.settings import EnvironmentSettings
 from hpcest.model.spec import EnvironmentSpec, Resources, RunSpec
 from hpcest.model.status import Reason, Status
 
@@ -71,10 +73,14 @@ class Environment(ABC):
 
     ``name`` is what ``environment: {kind: …}`` says; ``takes`` are the fields of an environment spec
     that it can honour, others make ``auto`` pass it over and an explicit choice an error.
+    ``settings`` are what the configuration says of environments.
     """
 
     name: ClassVar[str]
     takes: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, settings: EnvironmentSettings | None = None) -> None:
+        self.settings = settings or EnvironmentSettings()
 
     def missing(self) -> str:
         """Why it can't be used on this machine, in a sentence; empty where it can."""
@@ -88,8 +94,8 @@ class Environment(ABC):
         """
 
     @abstractmethod
-    def activate(self, lock: Lock, workspace: WorkspaceFolder) -> Activation:
-        """How to start a program in the environment. Builds nothing."""
+    def activate(self, lock: Lock, workspace: WorkspaceFolder, spec: RunSpec) -> Activation:
+        """How to start the program of a run in the environment. Builds nothing."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +149,6 @@ class Backend(ABC):
 
         Raises SpecError for resources that the target can't give.
         """
-
-    def plan_like(self, model: Plan, launch: dict[str, Any], folder: RunFolder) -> Plan:
-        """The plan of a run that differs from ``model``'s in ``launch`` alone: arguments, variables, its folder."""
-        return replace(model, run_id=folder.id, launch=launch)
 
     @abstractmethod
     def submit(self, plan: Plan, folder: RunFolder) -> Mapping[str, Any]:

@@ -31,6 +31,10 @@ BUILTIN = (
     ("framework", "script", "hpcest.frameworks.script"),
     ("environment", "host", "hpcest.environments.host"),
     ("environment", "venv", "hpcest.environments.venv"),
+    ("environment", "apptainer", "hpcest.environments.apptainer.kind"),
+    ("environment", "conda", "hpcest.environments.prefix"),
+    ("environment", "existing", "hpcest.environments.existing"),
+    ("environment", "modules", "hpcest.environments.modules"),
     ("backend", "local", "hpcest.backends.local"),
     ("backend", "slurm", "hpcest.backends.slurm.backend"),
 )

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fixtures import alone, bare_slurm, slurm
+from tests.cluster.fixtures import alone, apptainer, bare_slurm, slurm
 
-__all__ = ["alone", "bare_slurm", "own_home", "slurm", "wait_until"]  # fixtures; those of the real Slurm come from tests/cluster
+#: The fixtures; those of the real Slurm and Apptainer come from tests/cluster.
+__all__ = ["alone", "apptainer", "bare_slurm", "own_home", "slurm", "wait_until"]
 
 
 @pytest.fixture(autouse=True)

@@ -50,11 +50,24 @@ def places(tmp_path: Path) -> Places:
     return Places(tmp_path)
 
 
+ENVIRONMENT = [
+    ("environment.kind", "auto", "default"),
+    ("environment.interpreter", "", "default"),
+    ("environment.image", "", "default"),
+    ("environment.channels", ["conda-forge"], "default"),
+    ("environment.layout", "split", "default"),
+    ("environment.stores", [], "default"),
+    ("environment.trusted", [], "default"),
+    ("environment.binds", [], "default"),
+    ("environment.scratch", "", "default"),
+    ("environment.build_on", "", "default"),
+    ("environment.sharens", False, "default"),
+    ("environment.cuda", "", "default"),
+]
 DEFAULTS = [
     ("default_compute", "local", "default"),
     ("compute.local.backend", "local", "default"),
-    ("environment.kind", "auto", "default"),
-    ("environment.interpreter", "", "default"),
+    *ENVIRONMENT,
     ("snapshot.max_files", 50_000, "default"),
     ("snapshot.max_bytes", 5 * 1024**3, "default"),
     ("snapshot.ignore", [], "default"),
@@ -113,8 +126,7 @@ def test_levels_are_merged_key_by_key_and_every_value_has_its_origin(places: Pla
         ("compute.gpu.sbatch.account", "me", f"{user}:5"),
         ("compute.mine.backend", "local", f"{user}:6"),
         ("compute.mine.environment", "venv", f"{user}:6"),
-        ("environment.kind", "auto", "default"),
-        ("environment.interpreter", "", "default"),
+        *ENVIRONMENT,
         ("snapshot.max_files", 500, f"{site}:10"),
         ("snapshot.max_bytes", 5 * 1024**3, "default"),
         ("snapshot.ignore", ["data"], f"{user}:7"),

@@ -224,10 +224,10 @@ def test_the_framework_profiles_each_rank(plugged: Shell) -> None:
 
 
 def test_the_environment_uses_a_prefix(plugged: Shell) -> None:
-    plugged(f"hpcest submit --image '{sys.prefix}' --follow src/train.py")
+    plugged(f"hpcest submit --env prefix --image '{sys.prefix}' --follow src/train.py")
     found = plugged.json("hpcest show @latest")
     assert (found["environment"]["kind"], found["environment"]["facts"]) == ("prefix", {"prefix": sys.prefix})
-    assert "has no bin/python3" in plugged("hpcest submit --image /nowhere src/train.py", code=1).err
+    assert "has no bin/python3" in plugged("hpcest submit --env prefix --image /nowhere src/train.py", code=1).err
     assert plugged.json("hpcest show @latest")["reason"] == "BuildFailed"
 
 

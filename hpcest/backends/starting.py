@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcest.model.folders import RunFolder
+from hpcest.onnode.rank import boot_argv
 
 
 def controller_argv(launch: Mapping[str, Any], folder: RunFolder) -> list[str]:
     """How the controller of a run is started on its node."""
-    boot = os.path.join(launch["runtime"], "hpcest", "onnode", "boot.py")
-    return [launch["python"], "-I", "-S", "-X", "utf8", boot, "controller", str(folder.launch)]
+    return [*boot_argv(launch), "controller", str(folder.launch)]
 
 
 def submitted_environment() -> dict[str, str]:

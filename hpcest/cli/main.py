@@ -37,7 +37,7 @@ COMMANDS = {
     "artifacts": ("hpcest.cli.artifacts:artifacts", "List or get the files of a run."),
     "models": ("hpcest.cli.models:models", "List, register, show or download models."),
     "compute": ("hpcest.cli.compute:compute", "List, show or check the compute targets."),
-    "env": ("hpcest.cli.env:env", "List or show built environments."),
+    "env": ("hpcest.cli.env:env", "Build, list, lock, verify, export or share environments."),
     "plugins": ("hpcest.cli.plugins:plugins", "List the plugins, and what is wrong with them."),
     "doctor": ("hpcest.cli.doctor:doctor", "Check this machine and this workspace."),
     "reindex": ("hpcest.cli.reindex:reindex", "Rebuild the history's index from the run folders."),

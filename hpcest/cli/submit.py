@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hpcest.lifecycle.context import Context
     from hpcest.lifecycle.passage import Passage
     from hpcest.model.folders import RunFolder
-    from hpcest.model.spec import RunSpec, Upstream
+    from hpcest.model.spec import EnvironmentSpec, RunSpec, Upstream
 
 
 #: What describes a run on a command line, for every command that takes WHAT.
@@ -44,10 +45,15 @@ _DESCRIBING = (
     click.option("--signal", metavar="NAME[@SECONDS]", help="A signal for every rank so long before the time limit, such as USR1@120."),
     click.option("--max-requeues", type=click.IntRange(0), metavar="N", help="How often the run may start again, after a preemption, say."),
     click.option("--after", metavar="RUN[:ok|any|failed]", multiple=True, help="Start when that run has ended (default: ended well)."),
-    click.option("--env", metavar="FILE|KIND", help="The environment: a requirements file, a conda YAML, or a kind such as host."),
+    click.option(
+        "--env",
+        metavar="FILE|KIND|NAME",
+        help="The environment: a requirements file, a conda YAML, a kind such as host, or a registered one: NAME or NAME:VERSION.",
+    ),
     click.option("--pip", metavar="PKG", multiple=True, help="A pip package; may be given repeatedly."),
     click.option("--conda", metavar="PKG", multiple=True, help="A conda package; may be given repeatedly."),
-    click.option("--image", metavar="REF", help="An image to run in."),
+    click.option("--channel", metavar="NAME|URL", multiple=True, help="A conda channel, instead of the configured ones; may be repeated."),
+    click.option("--image", metavar="REF", help="An image to run in, or to put the packages on: a file, docker://…, oras://…"),
     click.option(
         "--input", "inputs", metavar="NAME=DATA", multiple=True, help="A named input; the program finds it in AZURE_ML_INPUT_NAME."
     ),
@@ -70,6 +76,8 @@ def describing(command: Described) -> Described:
 @click.argument("what", metavar="WHAT", type=click.Path(path_type=Path))
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @describing
+@click.option("--locked", is_flag=True, help="Take the versions of the lock file environment.lock; refuse where it does not fit.")
+@click.option("--lock", metavar="FILE", type=click.Path(path_type=Path), help="--locked, with another lock file.")
 @click.option("--array", metavar="0-9[%N]", help="Many runs: one for each index in HPCEST_ARRAY_INDEX, at most N at once.")
 @click.option("-f", "--follow", is_flag=True, help="Stay and show the log; Ctrl-C detaches.")
 @click.option("--dry-run", is_flag=True, help="Prepare, and print the plan; record and submit nothing.")
@@ -81,14 +89,20 @@ def submit(what: Path, arguments: tuple[str, ...], follow: bool, dry_run: bool, 
     The run goes on without this terminal. The id of the run is printed; with --follow the log is shown
     and the run's exit code returned. With --array the ids of all runs are printed, in the order of their indexes.
 
+    With --locked no version is chosen: the environment is the one of the lock file ('hpcest env lock' writes it) that
+    lies beside the file of --env, else beside WHAT, or of --lock FILE. It is refused where it was made of other packages
+    than are asked for, where it was changed, and where this machine's Python or base image differs from the lock's.
+
     --json: an object with id, folder, experiment; with --follow what 'hpcest show --json' prints, at the end; with
     --dry-run an object with spec and plan; with --array a list of objects.
     """
     from hpcest.lifecycle.submit import submit as start
 
     context = the_context()
-    array = options.pop("array")
+    array, locked, lock = (options.pop(name) for name in ("array", "locked", "lock"))
     spec = described(context, what, arguments, options)
+    if locked or lock:
+        spec = with_lock(context, spec, lock or beside(what, options["env"]))
     if array:
         submit_array(context, spec, array, as_json=as_json)
         return
@@ -126,8 +140,33 @@ def described(context: Context, what: Path, arguments: tuple[str, ...], options:
         options.pop("source"),
         inputs=options["inputs"],
         warn=lambda line: output.say(f"warning: {line}"),
+        named=partial(named, context),
     )
-    return with_choices(spec, arguments, options)
+    return with_choices(spec, arguments, options, partial(named, context))
+
+
+def named(context: Context, word: str) -> EnvironmentSpec:
+    """The kind or the registered environment that a word names. Raises UnknownNameError."""
+    from hpcest.sdk.registered import named as look_up
+
+    return look_up(context.workspace, context.plugins.names("environment"), word)
+
+
+def beside(what: Path, env: str | None) -> Path:
+    """Where the lock file lies that nobody named: beside the file of --env, else beside what is submitted."""
+    from hpcest.lifecycle.lockfiles import FILE_NAME
+
+    file = Path(env) if env and Path(env).exists() else what
+    return (file if file.is_dir() else file.parent) / FILE_NAME
+
+
+def with_lock(context: Context, spec: RunSpec, path: Path) -> RunSpec:
+    """``spec`` with exactly the environment of a lock file, which is built now. Raises SpecError, EnvironmentBuildError."""
+    from dataclasses import replace
+
+    from hpcest.lifecycle.environments import built_from
+
+    return replace(spec, environment=built_from(context, spec.environment, path, output.say))
 
 
 def upstream(context: Context, text: str) -> Upstream:

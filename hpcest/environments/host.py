@@ -13,7 +13,7 @@ from hpcest.errors import EnvironmentBuildError
 from hpcest.hookspecs import hookimpl
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.plan import Activation
-from hpcest.model.spec import EnvironmentSpec
+from hpcest.model.spec import EnvironmentSpec, RunSpec
 
 #: Seconds that listing what is installed may take; on a busy file server it is not worth more.
 LISTING_LIMIT_S = 1.0
@@ -38,7 +38,7 @@ class Host(Environment):
             say(f"python {python.version} is older than 3.8: programs can't use hpcest.Run with it")
         return Lock(self.name, key, installed(python.sites), facts)
 
-    def activate(self, lock: Lock, workspace: WorkspaceFolder) -> Activation:
+    def activate(self, lock: Lock, workspace: WorkspaceFolder, spec: RunSpec) -> Activation:
         """The interpreter, its directory first on PATH, and the variables of a virtual or conda environment."""
         prefix = lock.facts["prefix"]
         marks = {

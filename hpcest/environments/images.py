@@ -1,6 +1,6 @@
-"""The built virtual environments of one lock: made at their final place, visible once they are whole.
+"""The built environments of one lock that are no image files: made at their final place, visible once they are whole.
 
-A virtual environment can't be moved, so each is built in a folder of its own and then named by a small
+A virtual environment, or a conda prefix, can't be moved, so each is built in a folder of its own and then named by a small
 file that is made exclusively. Who comes second throws its own away and uses the one that is named.
 """
 
@@ -47,9 +47,9 @@ class Shelf:
     is of no use to the other.
     """
 
-    def __init__(self, environments: Path, key: str, base: str) -> None:
+    def __init__(self, environments: Path, key: str, base: str, kind: str = "venv") -> None:
         place = hashlib.sha256(os.fsencode(os.path.realpath(base))).hexdigest()[:4]
-        self.folder = environments / "venv" / f"{key[:16]}-{place}"
+        self.folder = environments / kind / f"{key[:16]}-{place}"
         self.lease = self.folder / "lease"
         self._pointer = self.folder / "image.json"
 

@@ -100,9 +100,11 @@ class Installer(ABC):
 class Uv(Installer):
     """uv, which needs nothing in the Python that it builds for."""
 
+    compiles = True
+
     def __init__(self, bench: Bench, program: str, version: str) -> None:
         super().__init__(bench)
-        self._program, self.label = program, f"uv {version}"
+        self.program, self.label = program, f"uv {version}"
 
     def resolve(self, request: Request, log: BuildLog) -> list[Pinned]:
         """See Installer."""
@@ -110,12 +112,8 @@ class Uv(Installer):
         result = self.bench.scratch / "resolved.txt"
         options = [*self.bench.sources.arguments(), *(["--prerelease=allow"] if request.options.pre else [])]
         options += ["--refresh"] if any(one.kind == "local" for one in request.wanted) else []  # it looks at pyproject.toml alone
-        self._run(
-            "resolve",
-            ["compile", "--generate-hashes", "--no-header", "--no-annotate", "--quiet", *self._python(self.bench.python.base)],
-            [*options, "-o", result, wanted],
-            log,
-        )
+        quiet = ["--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
+        self._run("resolve", ["pip", "compile", *quiet, *self._target(), *options, "-o", result, wanted], log)
         try:
             return read_text(self._read("resolve", result, log))
         except ValueError as error:
@@ -123,21 +121,23 @@ class Uv(Installer):
 
     def create(self, folder: Path, log: BuildLog) -> None:
         """See Installer."""
-        argv = [self._program, "venv", "--quiet", "--allow-existing", *self._python(self.bench.python.base), folder]
-        log.run("create", argv, cwd=self.bench.scratch, env=self.bench.env)
+        self._run("create", ["venv", "--quiet", "--allow-existing", *self._python(self.bench.python.base), folder], log)
 
     def _install(self, folder: Path, arguments: Sequence[str | Path], log: BuildLog) -> None:
-        options = ["--no-deps", "--compile-bytecode", *self.bench.sources.arguments()]
+        options = ["--no-deps", *(["--compile-bytecode"] if self.compiles else []), *self.bench.sources.arguments()]
         options += [] if "--require-hashes" in arguments else ["--refresh"]  # its cache misses changed code of local directories
-        self._run("install", ["install", *self._python(folder / "bin" / "python")], [*options, *arguments], log)
+        self._run("install", ["pip", "install", *self._python(folder / "bin" / "python"), *options, *arguments], log)
 
     def check(self, folder: Path, log: BuildLog) -> None:
         """See Installer."""
-        argv = [self._program, "pip", "check", *self._python(folder / "bin" / "python")]
-        log.run("check", argv, cwd=self.bench.scratch, env=self.bench.env, check=False)
+        self._run("check", ["pip", "check", *self._python(folder / "bin" / "python")], log, check=False)
 
-    def _run(self, step: str, command: Sequence[str | Path], arguments: Sequence[str | Path], log: BuildLog) -> None:
-        log.run(step, [self._program, "pip", *command, *arguments], cwd=self.bench.scratch, env=self.bench.env)
+    def _target(self) -> list[str | Path]:
+        """Which Python packages are chosen for."""
+        return self._python(self.bench.python.base)
+
+    def _run(self, step: str, words: Sequence[str | Path], log: BuildLog, *, check: bool = True) -> None:
+        log.run(step, [self.program, *words], cwd=self.bench.scratch, env=self.bench.env, check=check)
 
     @staticmethod
     def _python(path: Path | str) -> list[str | Path]:
@@ -204,7 +204,7 @@ def choose(bench: Bench, log: BuildLog) -> Installer:
         raise ConfigError(f"{CHOICE} is {wanted!r}, and must be uv or pip", hint=f"unset {CHOICE} to have one chosen")
     if wanted != "pip":
         program = find_uv(bench.variables)
-        version = _version_of_uv(program, bench) if program else ""
+        version = version_of_uv(program, bench) if program else ""
         if version and tuple(map(int, version.split(".")[:2])) >= OLDEST_UV:
             return Uv(bench, program, version)
         if wanted == "uv":
@@ -224,7 +224,8 @@ def find_uv(variables: Mapping[str, str] = os.environ) -> str:
         return ""
 
 
-def _version_of_uv(program: str, bench: Bench) -> str:
+def version_of_uv(program: str, bench: Bench) -> str:
+    """Such as ``0.9.11``; empty for a program that is no uv."""
     done = run([program, "--version"], env=bench.env, cwd=bench.scratch)
     found = re.match(r"uv (\d+\.\d+[\w.]*)", done.out)
     return found[1] if done.ok and found else ""

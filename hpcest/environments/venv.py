@@ -17,7 +17,7 @@ from hpcest.errors import EnvironmentBuildError, SpecError
 from hpcest.hookspecs import hookimpl
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.plan import Activation
-from hpcest.model.spec import EnvironmentSpec
+from hpcest.model.spec import EnvironmentSpec, RunSpec
 
 
 class Venv(Environment):
@@ -53,7 +53,7 @@ class Venv(Environment):
         facts = {"base": order.python.base, "resolved": resolved.when, "tool": resolved.tool, **order.python.key()}
         return Lock(self.name, resolved.key, resolved.text, facts)
 
-    def activate(self, lock: Lock, workspace: WorkspaceFolder) -> Activation:
+    def activate(self, lock: Lock, workspace: WorkspaceFolder, spec: RunSpec) -> Activation:
         """The environment's Python, its programs first on PATH, and nothing of the submitter's packages."""
         image, wrong = Shelf(workspace.environments, lock.key, lock.facts["base"]).look()
         if image is None:

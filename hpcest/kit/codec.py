@@ -50,11 +50,11 @@ def decode(cls: type[T], data: Any, *, where: str = "") -> T:
     """
     if not isinstance(data, Mapping):
         raise _wrong(where, f"a mapping with some of the keys {', '.join(_hints(cls))}", data)  # type: ignore[arg-type]  # a class is hashable
-    hints = _hints(cls)  # type: ignore[arg-type]
+    hints = _hints(cls)  # type: ignore[arg-type]  # likewise
     for key in data:
         if key not in hints:
             unknown = UnknownNameError(f"key in {where}" if where else "key", str(key), hints)
-            unknown.path = _join(where, str(key))  # type: ignore[attr-defined]
+            unknown.path = _join(where, str(key))  # type: ignore[attr-defined]  # of these errors alone: see the docstring
             raise unknown
     values = {key: _value(hints[key], item, _join(where, key)) for key, item in data.items()}
     for field in dataclasses.fields(typing.cast(Any, cls)):
@@ -116,5 +116,5 @@ def _wrong(where: str, wanted: str, value: Any) -> SpecError:
 
 def _spec_error(where: str, message: str) -> SpecError:
     error = SpecError(message)
-    error.path = where  # type: ignore[attr-defined]
+    error.path = where  # type: ignore[attr-defined]  # as decode says
     return error

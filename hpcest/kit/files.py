@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,27 @@ def write_text(path: Path, text: str, *, sync: bool = False) -> None:
 def write_json(path: Path, value: Any, *, sync: bool = False) -> None:
     """Write ``value`` as JSON to ``path`` atomically."""
     write_text(path, json.dumps(value, indent=1) + "\n", sync=sync)
+
+
+def write_private(path: Path, value: Any, *, indent: int | None = None, sync: bool = True) -> None:
+    """Write ``value`` as JSON to ``path``, readable for its owner alone, on the disk before returning if ``sync``. Not atomic."""
+    text = json.dumps(value, indent=indent)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        if sync:
+            os.fsync(stream.fileno())
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Have files on the disk that were written before; missing ones are passed over. The first takes the others along mostly."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:

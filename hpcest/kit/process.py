@@ -45,6 +45,7 @@ def run(
     log.debug("run: %s", shlex.join(words))
     given: dict[str, object] = {"input": stdin.encode()} if stdin is not None else {"stdin": subprocess.DEVNULL}
     try:
+        # Either of the two that are given has its own type in run().
         done = subprocess.run(words, capture_output=True, cwd=cwd, env=env, timeout=timeout, check=False, **given)  # type: ignore[call-overload]
     except subprocess.TimeoutExpired as error:
         return Finished(words, 124, _text(error.stdout), f"{words[0]}: no answer in {timeout:g} s")

@@ -1,4 +1,4 @@
-"""Times and amounts of memory as people and Slurm write them, to seconds and megabytes and back."""
+"""Times, amounts of memory and signals as people and Slurm write them: to seconds, megabytes and names, and back."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from hpcest.errors import SpecError
 
 _TIME_FORMS = "2:00:00, 1-12:00:00, 30:00 (minutes:seconds), 2h30m, 90m, 45s or 1.5d"
 _MEMORY_FORMS = "4G, 500M, 1.5T or 4096 (megabytes)"
+_SIGNAL_FORMS = "USR1, or USR1@120: 120 seconds before the time limit"
 _LARGEST = 10**12
 
 _CLOCK = re.compile(r"(?:(?P<d>[0-9]{1,15})-)?(?P<first>[0-9]{1,15})(?::(?P<second>[0-9]{1,15}))?(?::(?P<third>[0-9]{1,15}))?")
 _PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)\s*")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?:([kmgtp])i?b?)?", re.IGNORECASE)
+_SIGNAL = re.compile(r"(?:[BR]:)*(?:SIG(?=[^@]))?(?P<name>[^@]*)(?:@(?P<seconds>[0-9]{1,9}))?")  # B: and R: are sbatch's own business
 _MEGABYTES = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024**2, "p": 1024**3}
 
 
@@ -80,6 +82,23 @@ def format_memory(megabytes: int) -> str:
         if megabytes and megabytes % size == 0:
             return f"{megabytes // size}{unit.upper()}"
     return f"{megabytes}M"
+
+
+def parse_signal(text: str) -> tuple[str, int | None]:
+    """A signal as sbatch writes it, ``USR1@120`` or ``B:SIGUSR1``: its name without SIG, and how many seconds ahead.
+
+    The name is empty where only the seconds are given (``@120``), the seconds None where only the name is. Raises SpecError.
+    """
+    from hpcest.onnode.signals import number_of
+
+    match = _SIGNAL.fullmatch(text.strip().upper())
+    if not match:
+        _refuse("signal", text, _SIGNAL_FORMS)
+    try:
+        number_of(match["name"] or "USR1")
+    except ValueError as error:
+        raise SpecError(f"signal {text!r} can't be read: {error}", hint=f"write it as {_SIGNAL_FORMS}") from error
+    return match["name"], int(match["seconds"]) if match["seconds"] else None
 
 
 def _number_or_text(value: object, what: str, forms: str) -> str:

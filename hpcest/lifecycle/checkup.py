@@ -123,5 +123,5 @@ def _plugins(context: Context) -> Iterator[Finding]:
 
 def _environments(context: Context) -> Iterator[Finding]:
     for name in context.plugins.names("environment"):
-        why_not = context.plugins.environment(name)().missing()
+        why_not = context.plugins.environment(name)(context.config.environment).missing()
         yield Finding(f"environment {name}", "note" if why_not else "ok", why_not or "can be used")

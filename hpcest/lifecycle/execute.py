@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hpcest.backends.starting import controller_argv
 from hpcest.contracts import Allocation, Backend, Say
 from hpcest.errors import HpcestError, SnapshotError
 from hpcest.kit import process
@@ -63,10 +64,8 @@ def execute(context: Context, spec: RunSpec, say: Say, show: Callable[[str], Non
     folder = made.earlier() or _recorded(Passage.of(context, spec, say, attaching=backend), allocation, place)
     made.note(folder)
     launch = get_json(str(folder.launch)) or {}
-    boot = os.path.join(launch["runtime"], "hpcest", "onnode", "boot.py")
-    argv = [launch["python"], "-I", "-S", "-X", "utf8", boot, "controller", str(folder.launch), str(attempt)]
     with open(folder.controller_log, "ab") as log:
-        controller = process.start(argv, output=log, cwd=folder.path, env=os.environ)
+        controller = process.start([*controller_argv(launch, folder), str(attempt)], output=log, cwd=folder.path, env=os.environ)
     tails = Tails(folder, attempt=attempt)
     with _passing_on(controller.pid):
         while controller.poll() is None:

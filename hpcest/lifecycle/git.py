@@ -38,6 +38,8 @@ def git_facts(source: Path, store_patch: Callable[[bytes], str]) -> GitFacts | N
 
 
 def _found(source: Path, store_patch: Callable[[bytes], str]) -> GitFacts | None:
+    if not _may_be_in_git(source):
+        return None
     status = _git(source, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=no", "--no-renames", "--", ".", limit=_STATUS_S)
     if not status.ok:
         return None
@@ -53,6 +55,12 @@ def _found(source: Path, store_patch: Callable[[bytes], str]) -> GitFacts | None
     branch = facts.get("branch.head", "").removeprefix("(detached)")
     patch = _patch(source) if dirty and commit else b""
     return GitFacts(commit, branch, _remote(source, branch), dirty, store_patch(patch) if patch else "")
+
+
+def _may_be_in_git(source: Path) -> bool:
+    """False where no folder on the way up has a ``.git``: then git, which takes milliseconds to say so, is not asked."""
+    real = Path(os.path.realpath(source))
+    return any((folder / ".git").exists() for folder in (real, *real.parents))
 
 
 def _patch(source: Path) -> bytes:

@@ -16,11 +16,12 @@ import hpcest
 from hpcest.contracts import Backend, Environment, Framework, Lock, Say
 from hpcest.errors import HpcestError
 from hpcest.kit.codec import encode
+from hpcest.kit.files import sync_files
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.secrets import without_secrets
 from hpcest.model.folders import RunFolder
-from hpcest.model.plan import Plan
+from hpcest.model.plan import Activation, Plan
 from hpcest.model.spec import SCHEMA, RunSpec
 from hpcest.onnode import processes
 from hpcest.onnode.ids import new_run_id
@@ -53,6 +54,7 @@ class Passage:
     environment: Environment | None = None
     backend: Backend | None = None
     lock: Lock | None = None
+    activation: Activation | None = None
     plan: Plan | None = None
     job: Mapping[str, Any] = field(default_factory=dict)
     header: dict[str, Any] = field(default_factory=dict)
@@ -104,8 +106,13 @@ def _fill(folder: RunFolder, passage: Passage) -> None:
     for part in (folder.events, folder.state, folder.outputs, folder.logs, folder.user_logs, folder.system_logs):
         part.mkdir(parents=True)
     passage.header = header(passage)
-    put_json(str(folder.header), passage.header)
-    append(folder, "submit", {"e": "status", "v": "Preparing", "by": "submit", "a": 0})
+    put_json(str(folder.header), passage.header, sync=False)
+    append(folder, "submit", {"e": "status", "v": "Preparing", "by": "submit", "a": 0}, sync=False)
+
+
+def settle(folder: RunFolder) -> None:
+    """Have on the disk what says what the run is: from now on a crash of this machine may not lose it. Raises OSError."""
+    sync_files([folder.launch, folder.header, folder.lock, folder.secrets, *sorted(folder.events.iterdir())])
 
 
 def header(passage: Passage) -> dict[str, Any]:

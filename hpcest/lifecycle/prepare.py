@@ -15,8 +15,17 @@ from hpcest.model.spec import EnvironmentSpec
 from hpcest.onnode.record import put_json
 
 #: What ``auto`` tries, in this order: the first that takes what was asked for and works here.
-PREFERRED = ("host", "venv")
-_FIELDS = {"pip": "pip packages", "conda": "conda packages", "image": "an image", "interpreter": "an interpreter"}
+PREFERRED = ("host", "existing", "modules", "apptainer", "venv", "conda")
+_FIELDS = {
+    "pip": "pip packages",
+    "conda": "conda packages",
+    "image": "an image",
+    "system": "system packages",
+    "steps": "steps",
+    "prefix": "an existing environment",
+    "modules": "modules",
+    "interpreter": "an interpreter",
+}
 
 
 def asked_for(spec: EnvironmentSpec) -> set[str]:
@@ -27,18 +36,21 @@ def asked_for(spec: EnvironmentSpec) -> set[str]:
 def choose_environment(context: Context, spec: EnvironmentSpec) -> tuple[Environment, str]:
     """The environment plugin for ``spec``, and why it was chosen. Raises SpecError, UnknownNameError."""
     if spec.kind != "auto":
-        chosen = context.plugins.environment(spec.kind)()
+        chosen = context.plugins.environment(spec.kind)(context.config.environment)
         _refuse(chosen, spec)
         return chosen, f"environment {spec.kind}: asked for"
     names = context.plugins.names("environment")
-    passed = []
+    passed, unusable = list[str](), list[str]()
     for name in [*(name for name in PREFERRED if name in names), *(name for name in names if name not in PREFERRED)]:
-        candidate = context.plugins.environment(name)()
+        candidate = context.plugins.environment(name)(context.config.environment)
         lacking = asked_for(spec) - candidate.takes
         why_not = candidate.missing() if not lacking else "does not take " + _words(lacking)
         if not why_not:
-            return candidate, f"environment {name}: the first that takes " + (_words(asked_for(spec)) or "the program as it is")
+            why = f"environment {name}: the first that takes " + (_words(asked_for(spec)) or "the program as it is")
+            return candidate, "; ".join([why, *unusable])
         passed.append(f"{name} {why_not}")
+        if not lacking:
+            unusable.append(f"{name} can't be used: {why_not}")
     raise SpecError(
         f"no environment here can give {_words(asked_for(spec))}: {'; '.join(passed)}",
         hint="see 'hpcest plugins' for the kinds of environment that are installed",
@@ -65,8 +77,8 @@ def choose(passage: Passage) -> None:
     config, asked = passage.context.config, passage.spec.environment
     kind = asked.kind if asked.kind != "auto" else config.target(passage.spec.compute).environment or config.environment.kind
     asked = replace(asked, kind=kind, interpreter=asked.interpreter or config.environment.interpreter)
-    passage.spec = replace(passage.spec, environment=asked)
-    passage.environment, why = choose_environment(passage.context, passage.spec.environment)
+    passage.environment, why = choose_environment(passage.context, asked)
+    passage.spec = replace(passage.spec, environment=replace(asked, kind=passage.environment.name))  # a rerun gets the same kind
     passage.say(why)
 
 
@@ -86,7 +98,7 @@ def prepare(passage: Passage) -> None:
 def keep_lock(passage: Passage) -> None:
     """Write the lock into the run folder."""
     if passage.recorded:
-        put_json(str(passage.folder.lock), _lock_facts(passage))
+        put_json(str(passage.folder.lock), _lock_facts(passage), sync=False)
 
 
 def lock_text(passage: Passage) -> str:

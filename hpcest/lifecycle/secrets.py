@@ -28,11 +28,20 @@ def secrets(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_secrets(spec: RunSpec) -> RunSpec:
-    """``spec`` as it may be recorded: no values of secrets, no passwords in the URLs of packages."""
-    pip = spec.environment.pip
-    if any("://" in line for line in pip):
+    """``spec`` as it may be recorded: no values of secrets, no passwords in the URLs of packages, channels and images."""
+    asked = spec.environment
+    if any("://" in line for line in (*asked.pip, *asked.conda, *asked.channels, *asked.system, *asked.steps, asked.image)):
+        from hpcest.environments.conda.channels import public_url
         from hpcest.environments.secrets import strip
 
-        pip = tuple(map(strip, pip))
-    environment = replace(spec.environment, pip=pip, variables=masked(spec.environment.variables))
+        asked = replace(
+            asked,
+            pip=tuple(map(strip, asked.pip)),
+            conda=tuple(map(public_url, asked.conda)),
+            channels=tuple(map(public_url, asked.channels)),
+            system=tuple(map(strip, asked.system)),
+            steps=tuple(map(strip, asked.steps)),
+            image=strip(asked.image),
+        )
+    environment = replace(asked, variables=masked(asked.variables))
     return replace(spec, environment=environment, environment_variables=masked(spec.environment_variables))

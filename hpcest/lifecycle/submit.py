@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpcest.contracts import Say
 from hpcest.errors import EnvironmentBuildError, HpcestError, PluginError, SpecError, UncertainError
+from hpcest.kit.files import write_private
 from hpcest.lifecycle import prepare, snapshot
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.git import git_facts
 from hpcest.lifecycle.journal import append
-from hpcest.lifecycle.passage import Passage, Step, record, source_of
+from hpcest.lifecycle.passage import Passage, Step, record, settle, source_of
 from hpcest.lifecycle.runtime import travelling_runtime
 from hpcest.lifecycle.secrets import secrets
 from hpcest.lifecycle.upstream import jobs_before
@@ -105,7 +105,7 @@ def plan(passage: Passage) -> None:
     assert passage.lock is not None
     assert passage.backend is not None
     spec, folder, workspace = passage.spec, passage.folder, passage.context.workspace
-    activation = passage.environment.activate(passage.lock, workspace)
+    passage.activation = activation = passage.environment.activate(passage.lock, workspace, spec)
     launch: dict[str, Any] = {
         "schema": 1,
         "workspace": str(workspace.root),
@@ -127,9 +127,8 @@ def plan(passage: Passage) -> None:
         passage.backend.plan(spec, {**launch, **own}, folder), environment=f"{passage.lock.kind} {passage.lock.key[:12]}"
     )
     if passage.recorded:
-        write_private(folder, "launch.json", passage.plan.launch)
-        if hidden:
-            write_private(folder, "state/secrets.json", hidden)
+        write_launch(folder, passage.plan.launch)
+        write_secrets(folder, hidden)
 
 
 def _layout(passage: Passage) -> dict[str, Any] | None:
@@ -176,13 +175,15 @@ def _resumed(passage: Passage) -> dict[str, str]:
     return {"HPCEST_RESUME_FROM": str(passage.context.workspace.run(old).outputs)} if old else {}
 
 
-def write_private(folder: RunFolder, name: str, value: Any) -> None:
-    """Write JSON that only its owner may read."""
-    descriptor = os.open(folder.path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
+def write_launch(folder: RunFolder, launch: Mapping[str, Any]) -> None:
+    """Write the manifest that the controller reads."""
+    write_private(folder.launch, launch, indent=1, sync=False)
+
+
+def write_secrets(folder: RunFolder, hidden: Mapping[str, str]) -> None:
+    """Write the values that no manifest holds; nothing where there are none."""
+    if hidden:
+        write_private(folder.secrets, hidden, indent=1, sync=False)
 
 
 class CanceledBeforeSubmitError(HpcestError):
@@ -196,6 +197,7 @@ def hand_over(passage: Passage) -> None:
     if passage.dry:
         return
     before_offer(passage)
+    settle(passage.folder)
     passage.offered, began = True, time.time()
     passage.job = passage.backend.submit(passage.plan, passage.folder)
     after_offer(passage, began)
@@ -210,13 +212,16 @@ def before_offer(passage: Passage) -> None:
     passage.backend.say = passage.say
 
 
-def after_offer(passage: Passage, began: float, *, sync: bool = True) -> None:
-    """Record the job that the backend has made; it was asked at the time ``began``."""
+def after_offer(passage: Passage, began: float) -> None:
+    """Record the job that the backend has made; it was asked at the time ``began``.
+
+    That is not forced to the disk: whoever doesn't find it finds the job by its name.
+    """
     assert passage.backend is not None
     queued = {"e": "status", "v": "Queued", "by": "submit", "a": 0, "t": began}  # only now is it true, but it may run already
     job = {**passage.job, "e": "job", "backend": passage.backend.name, "compute": passage.spec.compute}
     try:
-        append(passage.folder, "submit", queued, job, sync=sync)
+        append(passage.folder, "submit", queued, job, sync=False)
     except OSError as error:
         passage.say(f"warning: run {passage.folder.id} was submitted, but {passage.folder.events} can't be written: {error.strerror}")
     if passage.folder.cancel.exists() and _taken_back(passage):  # whoever canceled came too early for the backend

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from hpcest.kit.codec import encode
 from hpcest.lifecycle import prepare
 from hpcest.lifecycle import submit as one
 from hpcest.lifecycle.context import Context
-from hpcest.lifecycle.passage import Passage, Step, header, record
+from hpcest.lifecycle.passage import Passage, Step, header, record, settle
 from hpcest.lifecycle.secrets import without_secrets
 from hpcest.model.spec import Command, EnvironmentSpec, RunSpec
+from hpcest.model.status import Status
 
 #: What differs between the specs of one shape.
 _OWN = ("command", "environment_variables", "tags", "properties", "display_name", "description")
@@ -53,18 +55,29 @@ def submit_together(context: Context, specs: Sequence[RunSpec], say: Say, *, at_
     if not specs:
         raise SpecError("there is nothing to submit")
     passages = [Passage.of(context, spec, say) for spec in specs]
+    told: set[str] = set()  # of whose failure the record says already
     try:
         models = _models(passages)
         for step in one.STEPS[:-1]:
             for passage, model in zip(passages, models, strict=True):
-                with one.recording_failure(passage):
+                with _recorded_in(told, passage):
                     step(passage) if passage is model else _follow(step, passage, model)
-        _hand_over(passages, at_once)
-    except (HpcestError, KeyboardInterrupt) as error:
-        for passage in passages:
-            _left_behind(passage, error)
+        _hand_over(passages, at_once, told)
+    except BaseException as error:
+        _end_the_rest([passage for passage in passages if passage.folder.id not in told], error)
         raise
     return passages
+
+
+@contextmanager
+def _recorded_in(told: set[str], passage: Passage) -> Iterator[None]:
+    """Have the record say so if the run fails in here, and ``told`` that it does."""
+    try:
+        with one.recording_failure(passage):
+            yield
+    except BaseException:
+        told.add(passage.folder.id)
+        raise
 
 
 def _models(passages: Sequence[Passage]) -> list[Passage]:
@@ -138,16 +151,15 @@ def _plan_like(passage: Passage, model: Passage) -> None:
     assert passage.lock is not None
     assert passage.backend is not None
     assert model.plan is not None
-    activation = passage.environment.activate(passage.lock, passage.context.workspace)
-    own, hidden = one.own_launch(passage, activation)
-    passage.plan = passage.backend.plan_like(model.plan, {**model.plan.launch, **own}, passage.folder)
+    assert model.activation is not None
+    own, hidden = one.own_launch(passage, model.activation)
+    passage.plan = replace(model.plan, run_id=passage.folder.id, launch={**model.plan.launch, **own})
     if not passage.backend.gathers:
-        one.write_private(passage.folder, "launch.json", passage.plan.launch)
-    if hidden:
-        one.write_private(passage.folder, "state/secrets.json", hidden)
+        one.write_launch(passage.folder, passage.plan.launch)
+    one.write_secrets(passage.folder, hidden)
 
 
-def _hand_over(passages: Sequence[Passage], at_once: int | None) -> None:
+def _hand_over(passages: Sequence[Passage], at_once: int | None, told: set[str]) -> None:
     """Give runs that lie together and have one backend to it in one piece."""
     start = 0
     while start < len(passages):
@@ -155,18 +167,48 @@ def _hand_over(passages: Sequence[Passage], at_once: int | None) -> None:
         assert backend is not None
         end = next((number for number in range(start, len(passages)) if passages[number].backend is not backend), len(passages))
         for passage in passages[start:end]:
-            one.before_offer(passage)
+            with _recorded_in(told, passage):
+                one.before_offer(passage)
+                if not backend.gathers:
+                    settle(passage.folder)
             passage.offered = True
         began = time.time()
         plans = [(passage.plan, passage.folder) for passage in passages[start:end] if passage.plan]
         for passage, job in zip(passages[start:end], backend.submit_all(plans, at_once=at_once), strict=True):
             passage.job = job
-            one.after_offer(passage, began, sync=False)
+            one.after_offer(passage, began)
         start = end
 
 
-def _left_behind(passage: Passage, error: BaseException) -> None:
-    """The record of a run that never got to its backend because another one failed."""
-    if passage.recorded and not passage.job and not isinstance(error, UncertainError):
-        message = getattr(error, "message", None) or "interrupted while it was prepared"
-        passage.status("Failed", reason="LaunchFailed", message=f"not submitted: {message}")
+def _end_the_rest(passages: Sequence[Passage], error: BaseException) -> None:
+    """The record of runs that never got to their backend because another one failed, or somebody had enough.
+
+    A backend that refuses says so, and has none of those that it did not return a job for. Where it was interrupted it may have
+    some: these are taken back, and what is not recorded as ended here is found out by whoever looks at it.
+    """
+    rest = [passage for passage in passages if passage.recorded and not passage.job]
+    if isinstance(error, UncertainError):
+        return
+    offered = [] if isinstance(error, HpcestError) else [passage for passage in rest if passage.offered]
+    kept = {passage.folder.id for passage in offered} - _taken_back(offered)
+    why = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+    for passage in rest:
+        if passage.folder.id in kept:
+            continue
+        if isinstance(error, KeyboardInterrupt):
+            passage.status("Canceled", message="interrupted while it was prepared")
+        else:
+            passage.status("Failed", reason="LaunchFailed", message=f"not submitted: {why}")
+
+
+def _taken_back(passages: Sequence[Passage]) -> set[str]:
+    """Which of these runs, that their backend may have, can't start any more; all are told to end."""
+    found: set[str] = set()
+    for backend in {id(passage.backend): passage.backend for passage in passages}.values():
+        assert backend is not None
+        jobs = {passage.folder.id: (passage.folder, passage.job) for passage in passages if passage.backend is backend}
+        for folder, _ in jobs.values():
+            folder.cancel.touch()
+        evidences = backend.cancel_all(jobs)
+        found |= {run_id for run_id, evidence in evidences.items() if evidence.status in (Status.NOT_STARTED, Status.CANCELED)}
+    return found

@@ -19,12 +19,6 @@ CONDITIONS = {
 }
 
 
-def upstream_of(text: str, run_id: str) -> Upstream:
-    """``run_id`` with the condition at the end of ``text`` (``RUN``, ``RUN:any``). Raises SpecError."""
-    condition = text.rpartition(":")[2] if ":" in text else "ok"
-    return Upstream(run_id, condition if condition in CONDITIONS else "ok")
-
-
 def jobs_before(context: Context, spec: RunSpec, backend: Backend) -> list[dict[str, Any]]:
     """What the scheduler has to wait for: run, condition and job id of each upstream run that has not ended.
 

@@ -70,6 +70,7 @@ class RunFolder:
     controller_log = _Below("system_logs", "controller.log")
     build_log = _Below("system_logs", "environment.log")
     cancel = _Below("state", "cancel")
+    secrets = _Below("state", "secrets.json")
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)

@@ -75,8 +75,12 @@ class EnvironmentSpec:
     """What a run's program needs around it, before it is resolved.
 
     ``kind`` names an environment plugin, or ``auto``. ``interpreter`` is the Python to use or to build
-    with (a path, or a version such as ``3.11``). ``pip`` holds requirement lines in their order,
-    ``variables`` what is set for the program.
+    with (a path, or a version such as ``3.11``). ``pip`` holds requirement lines in their order, ``conda``
+    match specs for the ``channels``. ``image`` is what it is built on, or runs as it is where nothing is to be
+    built: a file, or a reference such as ``docker://debian:12``. ``system`` are shell lines that root runs in that
+    image, ``steps`` those that run in the environment when its packages are there. ``prefix`` is an environment that
+    exists (a path or the name of a conda environment), ``modules`` are what ``module load`` gets. ``layout`` is how
+    an image is stored: ``split``, ``single``, ``flat``. ``variables`` are set for the program.
     """
 
     kind: str = "auto"
@@ -84,7 +88,13 @@ class EnvironmentSpec:
     interpreter: str = ""
     pip: tuple[str, ...] = ()
     conda: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
     image: str = ""
+    system: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    prefix: str = ""
+    modules: tuple[str, ...] = ()
+    layout: str = ""
     variables: dict[str, str] = field(default_factory=dict)
 
 

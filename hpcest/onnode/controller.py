@@ -22,6 +22,7 @@ and in a Slurm job also
     signal, warn, limit                   what the ranks get so many seconds before the time limit, and the limit
     kill_wait                             seconds between Slurm's TERM and KILL
     max_requeues                          how often the run may start again; null leaves that to Slurm
+    binds                                 directories that a container needs to see for MPI
     attached                              whether the job is the user's own, and may have other things to do
     ranks                                 how many there are, where they are not the same on all nodes
 """
@@ -135,7 +136,7 @@ class Controller:
             workdir.lay_out(snapshot["manifest"], snapshot["objects"], work, outputs, logs, snapshot["stamp"])
 
     def _start(self):
-        dropped = ("HPCEST_SLOT_FD", "SLURM_EXPORT_ENV", "SUBMITIT_EXECUTOR")
+        dropped = ("HPCEST_SLOT_FD", "SLURM_EXPORT_ENV")
         env = {key: value for key, value in os.environ.items() if key not in dropped}
         env.update(self._meeting_point())
         env.update(run_variables(self.launch, self.attempt))

@@ -5,7 +5,7 @@ import re
 import signal
 import time
 
-from hpcest.onnode import processes
+from hpcest.onnode import containers, processes, pulse
 from hpcest.onnode.record import EventWriter, get_json, warn
 
 _LOOKS = 50
@@ -34,8 +34,8 @@ def read_launch(manifest):
 
 
 def boot_argv(launch):
-    """How a part of this package is started on a node; the part and its arguments follow."""
-    return [launch["python"], "-I", "-S", "-X", "utf8", os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")]
+    """How a part of the package that travels with a run is started on its node; the part and its arguments follow."""
+    return [launch["python"], "-I", "-S", "-X", "utf8", os.path.join(launch["runtime"], "hpcest", "onnode", "boot.py")]
 
 
 def number_of_ranks(launch):
@@ -115,6 +115,7 @@ def environment(launch, attempt, told, base):
     env.update(launch.get("variables") or {})
     if launch.get("secrets"):
         env.update(get_json(os.path.join(launch["folder"], "state", "secrets.json")) or {})
+    env.update(containers.variables(launch, env))
     env["PATH"] = os.pathsep.join(list(launch.get("path") or ()) + [env.get("PATH") or os.defpath])
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [launch["runtime"], env.get("PYTHONPATH")]))
     return env
@@ -158,6 +159,8 @@ def main(manifest, rank, attempt, parent):
         _to_own_log(log_path(launch, int(told["RANK"]), attempt))
     else:
         told = rank_variables(launch, int(rank))
+    if launch["nodes"] > 1 and told["LOCAL_RANK"] == "0":
+        pulse.start(launch["folder"], attempt)
     env = environment(launch, attempt, told, os.environ)
     argv = list(launch["prefix"]) + (expand(launch["argv"], env) if launch.get("expand", True) else launch["argv"])
     try:

@@ -17,14 +17,15 @@ KEPT_LINES = 10000
 SYNC_EVERY_S = 5.0
 
 
-def put_json(path, value):
-    """Write ``value`` to ``path`` so that a reader sees all of it or nothing. Raises OSError."""
+def put_json(path, value, sync=True):
+    """Write ``value`` to ``path`` so that a reader sees all of it or nothing, on the disk if ``sync``. Raises OSError."""
     beside = "%s.%s.%d.tmp" % (path, os.uname()[1], os.getpid())
     try:
         with open(beside, "w", encoding="utf-8") as stream:
             stream.write(json.dumps(value))  # unlike dump, in C
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         os.replace(beside, path)
     except OSError:
         try:

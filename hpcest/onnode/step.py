@@ -14,6 +14,12 @@ from hpcest.onnode.slurmjob import unblock
 #: What srun says when a step could not be started. A stepd that crashed leaves things behind that only
 #: block the step number that it had, so a second try often works.
 _NOT_LAUNCHED = ("aborted before step completely launched", "Unable to create step", "Address already in use", "Task launch for")
+#: And when it could not ask slurmctld, which may be back in a minute.
+_AWAY = ("Unable to contact slurm controller", "Unable to confirm allocation", "Socket timed out on send/recv")
+_PAUSE_S, _AWAY_PAUSES_S = 1, (15, 30, 60, 60, 60)
+#: A step that is asked for while slurmctld still waits for its nodes is put off for minutes, so it gets some seconds more.
+_LATER = 'sleep "$0"; exec "$@"'
+_BACK = 'until scontrol show job "$SLURM_JOB_ID" >/dev/null 2>&1; do sleep 5; done; ' + _LATER
 _TASK = re.compile(r"error: (\S+): tasks? (\d+)[\d,-]*: (?:Exited with exit code (\d+)|([A-Z][\w ]*\w))")
 _OMPI = re.compile(r"Process name: \[\[\d+,\d+\],(\d+)\]\s+Exit code:\s+(\d+)")
 _OMPI_SIGNAL = re.compile(r"process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+)")
@@ -32,7 +38,7 @@ def _numbers_by_words():
 
 
 def cause_of(text):
-    """What the launcher's messages say of the end, as a dict: rank, node, code, signal, memory, node_failed, not_launched.
+    """What the launcher's messages say of the end, as a dict: rank, node, code, signal, memory, node_failed, not_launched, away.
 
     The launcher's own exit code is the largest of all ranks: that of a rank that was killed because of
     another hides the culprit's. The first message is about the first rank that failed.
@@ -56,8 +62,9 @@ def cause_of(text):
     killed = _OMPI_SIGNAL.search(text)
     if killed:
         found.update(rank=int(killed.group(1)), node=killed.group(2), signal=int(killed.group(3)))
-    if not task and not mpi and any(words in text for words in _NOT_LAUNCHED):
+    if not task and not mpi and any(words in text for words in _NOT_LAUNCHED + _AWAY):
         found["not_launched"] = True
+        found["away"] = any(words in text for words in _AWAY)
     return found
 
 
@@ -73,8 +80,8 @@ class Step:
         self._killed_at = None
         self._log = os.path.join(launch["folder"], "system_logs", "controller.log")
 
-    def start(self, env, count):
-        """Start the launcher; it numbers the ranks itself."""
+    def start(self, env, count, pause=0):
+        """Start the launcher, after so many seconds; it numbers the ranks itself."""
         self._env, self._count = env, count
         self._tries += 1
         self._offset = _size(self._log)
@@ -82,8 +89,10 @@ class Step:
         argv = list(launcher["argv"]) + boot_argv(self.launch) + ["rank", self.manifest, launcher["ranks"], str(self.attempt), "0"]
         # close_fds: what a batch system handed down to find its ranks by (PMI_FD, say) has to reach them.
         # A session of its own: what is sent to the controller's reaches no rank by the way.
+        if pause:
+            argv = ["sh", "-c", _BACK if self.cause.get("away") else _LATER, str(pause)] + argv
         child = self._popen(argv, close_fds=False, start_new_session=True)
-        self.running = {child.pid: None}
+        self.running, self.cause = {child.pid: None}, {}
 
     def _popen(self, argv, **how):
         child = subprocess.Popen(
@@ -131,9 +140,9 @@ class Step:
         if code == 0:
             return [(None, 0, 0)]
         self.cause = cause_of(_text_from(self._log, self._offset))
-        if self.cause.get("not_launched") and self._tries == 1 and self._killed_at is None and not self._began():
-            time.sleep(1.0)
-            self.start(self._env, self._count)
+        pause = self._pause()
+        if pause:
+            self.start(self._env, self._count, pause)
             return []
         if self.cause.get("code"):
             code, number = self.cause["code"], 0
@@ -143,6 +152,12 @@ class Step:
         elif 128 < code < 128 + signal.NSIG:
             number = code - 128
         return [(self.cause.get("rank"), code, number)]
+
+    def _pause(self):
+        """Seconds until the launcher is worth another try; None where it isn't."""
+        pauses = _AWAY_PAUSES_S if self.cause.get("away") else (_PAUSE_S,)
+        again = self.cause.get("not_launched") and self._killed_at is None and self._tries <= len(pauses) and not self._began()
+        return pauses[self._tries - 1] if again else None
 
     def _began(self):
         """Whether any rank got as far as its log."""

@@ -10,11 +10,12 @@ from typing import Any
 
 from hpcest.errors import SpecError, UsageError
 from hpcest.kit.codec import decode, encode
-from hpcest.kit.units import parse_memory, parse_time
+from hpcest.kit.units import parse_memory, parse_signal, parse_time
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, Resources, RunSpec
+from hpcest.sdk.asked import environment_named, missing, with_packages
 from hpcest.sdk.inputs import input_text
-from hpcest.sdk.jobfile import FILE_NAME, load_job
-from hpcest.sdk.requirements import read_conda_file, read_requirements
+from hpcest.sdk.jobfile import FILE_NAME, Named, load_job, of_kind
+from hpcest.sdk.requirements import merged
 
 
 def spec_of(
@@ -24,38 +25,25 @@ def spec_of(
     *,
     inputs: Mapping[str, str] | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    named: Named = of_kind,
 ) -> RunSpec:
     """The run spec of a script, a job file, or a folder with ``hpcest.yaml``. Raises UsageError, ConfigError.
 
-    ``warn`` is told of keys of a job file that have no effect.
+    ``warn`` is told of keys of a job file that have no effect; ``named`` knows what environment a single word is.
     """
     if what.is_dir():
         if not (what / FILE_NAME).exists():
             raise UsageError(f"the folder {str(what)!r} has no {FILE_NAME}", hint=f"name a script: hpcest submit {what / 'train.py'}")
         what = what / FILE_NAME
     if not what.is_file():
-        raise _missing("file or folder", what)
+        raise missing("file or folder", what)
     if what.suffix in (".yaml", ".yml"):
         given = {name: input_text(value, Path.cwd()) for name, value in (inputs or {}).items()}
-        spec = load_job(what, default_compute=default_compute, given=given, warn=warn)
+        spec = load_job(what, default_compute=default_compute, given=given, warn=warn, named=named)
         return replace(spec, source=os.path.abspath(source)) if source else spec
     script = Path(os.path.abspath(what))
     folder = source_of_script(script, source)
     return RunSpec(folder.name or "root", Command(script=str(script.relative_to(folder))), default_compute, source=str(folder))
-
-
-def _missing(kind: str, what: Path) -> UsageError:
-    """The error for a path that is not there, with the nearest one that is."""
-    from difflib import get_close_matches
-
-    try:
-        there = [str(what.parent / entry.name) for entry in os.scandir(what.parent)][:1000]
-    except OSError:
-        there = []
-    near = get_close_matches(str(what), there, n=1)
-    return UsageError(
-        f"there is no {kind} {str(what)!r}", hint=f"did you mean {near[0]!r}?" if near else "a path is relative to the current directory"
-    )
 
 
 def source_of_script(script: Path, source: Path | None) -> Path:
@@ -73,8 +61,11 @@ def source_of_script(script: Path, source: Path | None) -> Path:
     return here if below else script.parent
 
 
-def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str, Any]) -> RunSpec:
-    """``spec`` with the command line's arguments and options on top of it. Raises SpecError."""
+def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str, Any], named: Named = of_kind) -> RunSpec:
+    """``spec`` with the command line's arguments and options on top of it. Raises SpecError.
+
+    ``named`` knows what environment a single word is.
+    """
     if arguments:
         if spec.command.line:
             raise SpecError("arguments after -- go with a script; this job has a command line", hint="use inputs: and --input NAME=VALUE")
@@ -92,7 +83,7 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
     if options.get("after"):
         changes["after"] = (*spec.after, *options["after"])
     changes["requeue"] = _requeue(spec.requeue, options)
-    spec = replace(spec, **changes, resources=_resources(spec, options), environment=_environment(spec.environment, options))
+    spec = replace(spec, **changes, resources=_resources(spec, options), environment=_environment(spec.environment, options, named))
     return with_settings(spec, options.get("settings") or {})
 
 
@@ -109,32 +100,19 @@ def _resources(spec: RunSpec, options: Mapping[str, Any]) -> Resources:
 def _requeue(asked: Requeue, options: Mapping[str, Any]) -> Requeue:
     if options.get("max_requeues") is not None:
         asked = replace(asked, max_requeues=options["max_requeues"])
-    return with_signal(asked, options["signal"]) if options.get("signal") else asked
+    if options.get("signal"):
+        name, seconds = parse_signal(options["signal"])
+        asked = replace(asked, signal=name, warn=asked.warn if seconds is None else seconds)
+    return asked
 
 
-def with_signal(asked: Requeue, text: str) -> Requeue:
-    """``asked`` with a signal as sbatch writes it: ``USR1`` or ``USR1@120``. Raises SpecError."""
-    name, at, seconds = text.removeprefix("B:").partition("@")
-    if at and not seconds.isdigit():
-        raise SpecError(f"signal {text!r} can't be read", hint="write it as USR1, or USR1@120: 120 seconds before the time limit")
-    return replace(asked, signal=name.upper().removeprefix("SIG"), warn=int(seconds) if at else asked.warn)
-
-
-def _environment(asked: EnvironmentSpec, options: Mapping[str, Any]) -> EnvironmentSpec:
-    pip, conda = [*asked.pip, *(options.get("pip") or ())], [*asked.conda, *(options.get("conda") or ())]
-    changes: dict[str, Any] = {"image": options["image"]} if options.get("image") else {}
-    name = options.get("env")
-    if name and Path(name).is_file():
-        if Path(name).suffix in (".yaml", ".yml"):
-            from_conda, from_pip = read_conda_file(Path(name))
-            conda, pip = conda + from_conda, pip + from_pip
-        else:
-            pip += read_requirements(Path(name))
-    elif name and ("/" in name or name.endswith((".txt", ".yaml", ".yml"))):
-        raise _missing("environment file", Path(name))
-    elif name:
-        changes["kind"] = name
-    return replace(asked, pip=tuple(pip), conda=tuple(conda), **changes)
+def _environment(asked: EnvironmentSpec, options: Mapping[str, Any], named: Named) -> EnvironmentSpec:
+    """A file's packages and single ones are added to what a job file asks for; a registered environment takes its place."""
+    if options.get("env"):
+        found = environment_named(options["env"], named)
+        asked = found if found.name and not os.path.exists(options["env"]) else merged(asked, found)
+    pip, conda, channels = (tuple(options.get(name) or ()) for name in ("pip", "conda", "channel"))
+    return with_packages(asked, pip, conda, channels, options.get("image") or "")
 
 
 def with_settings(spec: RunSpec, settings: Mapping[str, str]) -> RunSpec:

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hpcest.errors import SpecError
+from hpcest.kit.codec import decode, encode
 from hpcest.model.spec import EnvironmentSpec
-from hpcest.sdk.requirements import read_conda_file, read_requirements
+from hpcest.sdk.requirements import merged, of_conda_file, read_requirements
+from hpcest.sdk.sections import DockerSection, PythonSection, dockerfile_of
+
+if TYPE_CHECKING:
+    from hpcest.sdk.builds import ImageBuildDetails
+    from hpcest.sdk.workspace import Workspace
+
+FILE_NAME = "azureml_environment.json"
+_LISTS = ("pip_packages", "conda_packages", "channels", "system", "steps", "modules")
 
 
 class Environment:
     """What a run's program needs; give it to an estimator as ``environment_definition``.
 
-    ``kind`` names an environment plugin or is ``auto``; ``pip_packages`` are requirement lines,
-    ``conda_packages`` conda specifications, ``interpreter`` a Python version or path, ``image`` an image to
-    run in, ``environment_variables`` are set for the program. All may be changed until a run is submitted.
+    ``kind`` names an environment plugin or is ``auto``; ``pip_packages`` are requirement lines, ``conda_packages``
+    conda specifications from ``channels``, ``interpreter`` a Python version or path, ``image`` an image to build on or
+    run in, ``system`` shell lines that root runs in it, ``steps`` those that run when the packages are there, ``prefix``
+    an environment that exists, ``modules`` what ``module load`` gets, ``layout`` how an image is stored,
+    ``environment_variables`` are set for the program. All may be changed until a run is submitted. ``python`` and
+    ``docker`` are the same fields in Azure ML's spelling. ``version`` is None until it is registered.
     """
 
-    def __init__(
+    def __init__(  # all by keyword, as attributes have
         self,
         name: str,
         *,
@@ -26,57 +41,254 @@ class Environment:
         interpreter: str = "",
         pip_packages: Sequence[str] = (),
         conda_packages: Sequence[str] = (),
+        channels: Sequence[str] = (),
         image: str = "",
+        system: Sequence[str] = (),
+        steps: Sequence[str] = (),
+        prefix: str = "",
+        modules: Sequence[str] = (),
+        layout: str = "",
         environment_variables: Mapping[str, object] | None = None,
     ) -> None:
         self.name, self.kind, self.interpreter, self.image = name, kind, interpreter, image
+        self.prefix, self.layout = prefix, layout
         self.pip_packages = list(lines("pip_packages", pip_packages))
         self.conda_packages = list(lines("conda_packages", conda_packages))
+        self.channels = list(lines("channels", channels))
+        self.system, self.steps = list(lines("system", system)), list(lines("steps", steps))
+        self.modules = list(lines("modules", modules))
         self.environment_variables = dict(environment_variables or {})
+        self.user_managed = False
+        self.version: int | None = None
 
+    @property
+    def python(self) -> PythonSection:
+        """Packages and interpreter, as Azure ML spells them."""
+        return PythonSection(self)
+
+    @property
+    def docker(self) -> DockerSection:
+        """The image, as Azure ML spells it."""
+        return DockerSection(self)
+
+    @docker.setter
+    def docker(self, section: DockerSection) -> None:
+        self.image = section.base_image or section.base_dockerfile or ""
+
+    # ------------------------------------------------------------------ from what there is
     @classmethod
-    def from_pip_requirements(cls, name: str, file_path: str | Path) -> Environment:
-        """An environment with the packages of a requirements file. Raises SpecError if it can't be read."""
+    def from_pip_requirements(cls, name: str, file_path: str | Path, pip_version: str | None = None) -> Environment:
+        """An environment with the packages of a requirements file. ``pip_version`` is Azure's and has no effect. Raises SpecError."""
         return cls(name, pip_packages=read_requirements(Path(file_path)))
 
     @classmethod
     def from_conda_specification(cls, name: str, file_path: str | Path) -> Environment:
-        """An environment with the packages of a conda YAML. Raises ConfigError or SpecError if it can't be read."""
-        conda, pip = read_conda_file(Path(file_path))
-        return cls(name, pip_packages=pip, conda_packages=conda)
+        """An environment with what a conda YAML asks for: channels, packages, variables. Raises ConfigError, SpecError."""
+        return cls._called(name, of_conda_file(Path(file_path)))
 
     @classmethod
-    def from_docker_image(cls, name: str, image: str) -> Environment:
-        """An environment that is an image of a registry, as it is."""
-        return cls(name, image=image)
+    def from_existing_conda_environment(cls, name: str, conda_environment_name: str) -> Environment:
+        """The user's conda environment (by its name or path), used as it is; it must be there on the compute target too."""
+        return cls(name, kind="existing", prefix=conda_environment_name)
+
+    @classmethod
+    def from_docker_image(
+        cls,
+        name: str,
+        image: str,
+        container_registry: Any = None,
+        conda_specification: str | Path | None = None,
+        pip_requirements: str | Path | None = None,
+    ) -> Environment:
+        """An environment that is an image, as it is or with the packages of a conda YAML or a requirements file on top.
+
+        ``image`` is a file or a reference (docker://, oras://, …). ``container_registry`` is Azure's: log in to the registry
+        with Apptainer instead. Raises ConfigError, SpecError.
+        """
+        from hpcest.sdk.azure import warn_ignored
+
+        warn_ignored("from_docker_image", {"container_registry": container_registry}, _REGISTRY)
+        return cls._with_packages(name, image, conda_specification, pip_requirements)
+
+    @classmethod
+    def from_dockerfile(
+        cls,
+        name: str,
+        dockerfile: str | Path,
+        conda_specification: str | Path | None = None,
+        pip_requirements: str | Path | None = None,
+    ) -> Environment:
+        """An environment whose image is built by a Dockerfile: its path, or its text. Packages go on top. Raises SpecError."""
+        return cls._with_packages(name, dockerfile_of(dockerfile), conda_specification, pip_requirements)
+
+    @classmethod
+    def _with_packages(cls, name: str, image: str, conda: str | Path | None, pip: str | Path | None) -> Environment:
+        spec = EnvironmentSpec(image=image)
+        if conda is not None:
+            spec = merged(spec, of_conda_file(Path(conda)))
+        if pip is not None:
+            spec = merged(spec, EnvironmentSpec(pip=tuple(read_requirements(Path(pip)))))
+        return cls._called(name, spec)
 
     @classmethod
     def from_spec(cls, spec: EnvironmentSpec) -> Environment:
         """The environment that a recorded run asked for."""
+        return cls._called(spec.name, spec)
+
+    @classmethod
+    def _called(cls, name: str, spec: EnvironmentSpec) -> Environment:
         return cls(
-            spec.name,
+            name,
             kind=spec.kind,
             interpreter=spec.interpreter,
             pip_packages=spec.pip,
             conda_packages=spec.conda,
+            channels=spec.channels,
             image=spec.image,
+            system=spec.system,
+            steps=spec.steps,
+            prefix=spec.prefix,
+            modules=spec.modules,
+            layout=spec.layout,
             environment_variables=spec.variables,
         )
 
+    def clone(self, new_name: str) -> Environment:
+        """A copy under another name, with lists of its own, that is not registered."""
+        made = copy.deepcopy(self)
+        made.name, made.version = new_name, None
+        return made
+
     def to_spec(self) -> EnvironmentSpec:
         """The environment spec as it is now. Raises SpecError."""
+        found: dict[str, Any] = {name: lines(name, getattr(self, name)) for name in _LISTS}
+        pip, conda = found.pop("pip_packages"), found.pop("conda_packages")
+        kind = self.kind
+        if self.user_managed:  # what is there is used, and nothing installed
+            pip = conda = ()
+            kind = "host" if kind == "auto" and not (self.image or self.prefix or self.modules) else kind
         return EnvironmentSpec(
-            kind=self.kind,
+            kind=kind,
             name=self.name,
             interpreter=self.interpreter,
-            pip=lines("pip_packages", self.pip_packages),
-            conda=lines("conda_packages", self.conda_packages),
+            pip=pip,
+            conda=conda,
             image=self.image,
+            prefix=self.prefix,
+            layout=self.layout,
             variables={str(key): str(value) for key, value in self.environment_variables.items()},
+            **found,
         )
 
+    # ------------------------------------------------------------------ in a workspace
+    def register(self, workspace: Workspace) -> Environment:
+        """Keep it in the workspace as the next version of its name, and return that; equal content gives no new version.
+
+        Raises SpecError for a name that can't be used and for passwords, HpcestError.
+        """
+        from hpcest.sdk import registered
+
+        if self.name in (*workspace.context.plugins.names("environment"), "auto"):
+            raise SpecError(f"{self.name!r} is a kind of environment, so none can be registered under it", hint="choose another name")
+        kept = registered.register(workspace.folder, self.name, self.to_spec())
+        self.version = kept.version
+        return self._registered(kept.name, kept.spec, kept.version)
+
+    @classmethod
+    def get(cls, workspace: Workspace, name: str, version: int | str | None = None, label: str | None = None) -> Environment:
+        """A registered environment: the latest, or the ``version``, or the one with the ``label``. Raises UnknownNameError."""
+        from hpcest.sdk import registered
+
+        found = registered.read(workspace.folder, name, version if version is not None else label)
+        return cls._registered(found.name, found.spec, found.version)
+
+    @classmethod
+    def _registered(cls, name: str, spec: EnvironmentSpec, version: int) -> Environment:
+        made = cls._called(name, spec)
+        made.version = version
+        return made
+
+    @classmethod
+    def list(cls, workspace: Workspace) -> dict[str, Environment]:
+        """The latest version of each registered environment, by name."""
+        from hpcest.sdk import registered
+
+        return {name: cls.get(workspace, name) for name in registered.names(workspace.folder)}
+
+    @staticmethod
+    def versions(workspace: Workspace, name: str) -> Sequence[int]:
+        """The versions of a registered environment, lowest first. Raises UnknownNameError."""
+        from hpcest.sdk import registered
+
+        registered.read(workspace.folder, name)
+        return registered.versions(workspace.folder, name)
+
+    @staticmethod
+    def label(workspace: Workspace, name: str, version: int | str, labels: Iterable[str]) -> None:
+        """Put labels on a version; a label is on one version at a time. Raises UnknownNameError, SpecError."""
+        from hpcest.sdk import registered
+
+        registered.label(workspace.folder, name, version, [*lines("labels", tuple(labels))])
+
+    def build(self, workspace: Workspace, image_build_compute: Any = None, show_output: bool = True) -> ImageBuildDetails:
+        """Have it built in the workspace, if it is not there yet, and wait for that; progress goes to stderr.
+
+        ``image_build_compute`` is Azure's: ``environment: {build_on: …}`` in the configuration says where is built.
+        Raises SpecError, EnvironmentBuildError.
+        """
+        from hpcest.sdk.azure import warn_ignored
+        from hpcest.sdk.builds import build
+
+        warn_ignored("Environment.build", {"image_build_compute": image_build_compute}, _BUILD)
+        return build(workspace, self.to_spec(), show_output=show_output)
+
+    # ------------------------------------------------------------------ in a directory
+    def save_to_directory(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write azureml_environment.json and conda_dependencies.yml into a directory, which is made. Raises SpecError."""
+        from hpcest.kit.files import write_json
+
+        folder, spec = Path(path), encode(self.to_spec())
+        if (folder / FILE_NAME).exists() and not overwrite:
+            raise SpecError(f"{folder / FILE_NAME} is there already", hint="give overwrite=True to replace it")
+        python = {"userManagedDependencies": self.user_managed, "interpreterPath": self.interpreter or "python"}
+        azure = {"environmentVariables": spec.get("variables", {}), "python": python, "docker": {"baseImage": self.image or None}}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.python.conda_dependencies.save_to_file(folder)
+            write_json(folder / FILE_NAME, {"name": self.name, "version": self.version, **azure, "hpcest": spec})
+        except OSError as error:
+            raise SpecError(f"the environment {self.name!r} can't be saved in {folder}: {error.strerror or error}") from error
+
+    @classmethod
+    def load_from_directory(cls, path: str | Path) -> Environment:
+        """The environment that was saved in a directory, by hpcest or by Azure ML's SDK. Raises SpecError."""
+        from hpcest.sdk.dependencies import FILE_NAME as CONDA
+        from hpcest.sdk.dependencies import CondaDependencies
+
+        file = Path(path) / FILE_NAME
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            name, python, docker = str(data["name"]), data.get("python") or {}, data.get("docker") or {}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SpecError(f"no environment can be read from {file}: {error}", hint="save_to_directory writes one") from error
+        if "hpcest" in data:
+            made = cls._called(name, decode(EnvironmentSpec, data["hpcest"]))
+        else:
+            image = docker.get("baseImage") or (dockerfile_of(docker["baseDockerfile"]) if docker.get("baseDockerfile") else "")
+            made = cls(name, image=image, environment_variables=data.get("environmentVariables"))
+            made.python.interpreter_path = python.get("interpreterPath") or ""
+        if (Path(path) / CONDA).exists():
+            made.python.conda_dependencies = CondaDependencies(Path(path) / CONDA)
+        made.user_managed = bool(python.get("userManagedDependencies"))
+        return made
+
     def __repr__(self) -> str:
-        return f"Environment(name={self.name!r}, kind={self.kind!r})"
+        version = f", version={self.version}" if self.version is not None else ""
+        return f"Environment(name={self.name!r}, kind={self.kind!r}{version})"
+
+
+_REGISTRY = {"container_registry": "log in first: apptainer registry login --username NAME docker://REGISTRY"}
+_BUILD = {"image_build_compute": "set environment: {build_on: NAME} in the configuration"}
 
 
 def lines(name: str, given: Sequence[str] | None) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources,
 from hpcest.sdk import azure
 from hpcest.sdk.environment import lines
 from hpcest.sdk.inputs import input_text
-from hpcest.sdk.requirements import read_conda_file, read_requirements
+from hpcest.sdk.requirements import merged, of_conda_file, of_requirements
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from hpcest.sdk.compute import ComputeTarget
-    from hpcest.sdk.dependencies import Dependencies
+    from hpcest.sdk.dependencies import CondaDependencies
     from hpcest.sdk.environment import Environment
     from hpcest.sdk.run import Run
     from hpcest.sdk.workspace import Workspace
@@ -143,13 +143,13 @@ class Estimator:
         self.__dict__[name] = value
 
     @property
-    def conda_dependencies(self) -> Dependencies:
+    def conda_dependencies(self) -> CondaDependencies:
         """The packages in the form that Azure ML's SDK has: ``add_pip_package``, ``add_conda_package``, …"""
-        from hpcest.sdk.dependencies import Dependencies
+        from hpcest.sdk.dependencies import CondaDependencies
 
         for name in ("pip_packages", "conda_packages"):
             self.__dict__[name] = list(lines(name, getattr(self, name)))
-        return Dependencies(self.pip_packages, self.conda_packages)
+        return CondaDependencies.over(self.pip_packages, self.conda_packages)
 
     def to_spec(self, experiment: str, workspace: Workspace) -> RunSpec:
         """The run spec that this estimator describes now; changing it later does not change the spec. Raises SpecError."""
@@ -220,18 +220,17 @@ class Estimator:
                     f"environment_definition and {described[0]} exclude each other", hint=f"move {described[0]} into the Environment"
                 )
             return defined.to_spec()
-        pip, conda = list(lines("pip_packages", self.pip_packages)), list(lines("conda_packages", self.conda_packages))
-        if self.pip_requirements_file is not None:
-            pip += read_requirements(self._beside(self.pip_requirements_file))
-        if self.conda_dependencies_file is not None:
-            from_conda, from_pip = read_conda_file(self._beside(self.conda_dependencies_file))
-            conda, pip = conda + from_conda, pip + from_pip
-        return EnvironmentSpec(
+        spec = EnvironmentSpec(
             kind="host" if self.user_managed and not self.custom_docker_image else "auto",
-            pip=tuple(pip),
-            conda=tuple(conda),
+            pip=lines("pip_packages", self.pip_packages),
+            conda=lines("conda_packages", self.conda_packages),
             image=self.custom_docker_image or "",
         )
+        if self.pip_requirements_file is not None:
+            spec = merged(spec, of_requirements(self._beside(self.pip_requirements_file)))
+        if self.conda_dependencies_file is not None:
+            spec = merged(spec, of_conda_file(self._beside(self.conda_dependencies_file)))
+        return spec
 
     def _beside(self, name: str | Path) -> Path:
         """A file named relative to the source directory, as Azure ML does, or to the current one."""

@@ -6,16 +6,20 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hpcest.errors import ConfigError, SpecError
-from hpcest.kit.units import parse_memory, parse_time
+from hpcest.errors import ConfigError, SpecError, UnknownNameError
+from hpcest.kit.units import parse_memory, parse_signal, parse_time
 from hpcest.kit.yamlfile import Document, decode_document, load
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, Resources, RunSpec
 from hpcest.sdk.inputs import input_text
-from hpcest.sdk.requirements import conda_packages, read_conda_file, read_requirements
+from hpcest.sdk.requirements import merged, of_conda_file, of_conda_mapping, of_requirements
+
+T = TypeVar("T")
+#: What environment a word names: a kind, or one that is registered.
+Named = Callable[[str], EnvironmentSpec]
 
 FILE_NAME = "hpcest.yaml"
 _PLACEHOLDER = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
@@ -23,21 +27,38 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IGNORED = "has no effect off Azure"
 
 
+def of_kind(name: str) -> EnvironmentSpec:
+    """The environment that a word names where none can be registered: a kind. Raises UnknownNameError."""
+    if ":" in name:
+        raise UnknownNameError("registered environment", name, ())
+    return EnvironmentSpec(kind=name)
+
+
 @dataclass(frozen=True)
 class JobEnvironment:
-    """``environment:`` as a mapping. ``conda_file`` (or what it would hold) and ``pip_file`` are relative to the job file."""
+    """``environment:`` as a mapping. ``conda_file`` (or what it would hold) and ``pip_file`` are relative to the job file.
+
+    ``name``, with a ``version`` or not, and nothing else is a registered environment. ``python`` and ``interpreter`` are the same.
+    """
 
     kind: str = "auto"
     name: str = ""
+    version: str = ""
     python: str = ""
+    interpreter: str = ""
     pip: tuple[str, ...] = ()
     pip_file: str = ""
     conda: tuple[str, ...] = ()
     conda_file: Any = None
+    channels: tuple[str, ...] = ()
     image: str = ""
+    system: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    prefix: str = ""
+    modules: tuple[str, ...] = ()
+    layout: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     # Azure's own, without effect here:
-    version: str = ""
     description: str = ""
     os_type: str = ""
     tags: dict[str, str] = field(default_factory=dict)
@@ -119,10 +140,12 @@ def load_job(
     default_compute: str = "local",
     given: Mapping[str, str] | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    named: Named = of_kind,
 ) -> RunSpec:
     """The run spec of a job file. Raises ConfigError with the line of what is wrong.
 
-    ``given`` has inputs that go before the file's; ``warn`` is told of each key without effect.
+    ``given`` has inputs that go before the file's; ``warn`` is told of each key without effect; ``named`` knows what
+    environment a single word is.
     """
     document = load(path)
     if isinstance(document.value, dict):
@@ -153,7 +176,7 @@ def load_job(
         display_name=job.display_name or job.name,
         description=job.description,
         source=os.path.abspath(path.parent / job.code),
-        environment=_environment(document, path, job.environment),
+        environment=_environment(document, job.environment, named),
         environment_variables={**{f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}, **variables},
         resources=_resources(document, job),
         distribution=Distribution(job.distribution.type.lower()) if job.distribution else None,
@@ -192,10 +215,8 @@ def _tell_ignored(document: Document, warn: Callable[[str], None]) -> None:
 
 
 def _requeue(document: Document, job: JobFile) -> Requeue:
-    name, at, seconds = job.signal.partition("@")
-    if at and not seconds.isdigit():
-        raise ConfigError(f"{document.where('signal')}: signal {job.signal!r} can't be read", hint="write it as USR1 or USR1@120")
-    return Requeue(job.max_requeues, name, int(seconds) if at else None)
+    name, seconds = _parsed(parse_signal, job.signal, document, "signal") or ("", None)
+    return Requeue(job.max_requeues, name, seconds)
 
 
 def _resources(document: Document, job: JobFile) -> Resources:
@@ -211,7 +232,7 @@ def _resources(document: Document, job: JobFile) -> Resources:
     return Resources(asked.instance_count, per_node, asked.cpus, asked.gpus, memory, limit)
 
 
-def _parsed(parse: Callable[[str], int], text: str, document: Document, key: str) -> int | None:
+def _parsed(parse: Callable[[str], T], text: str, document: Document, key: str) -> T | None:
     try:
         return parse(text) if text else None
     except SpecError as error:
@@ -265,22 +286,64 @@ def _interpolated(text: str, known: Mapping[str, str], document: Document, key: 
     return _PLACEHOLDER.sub(value, text)
 
 
-def _environment(document: Document, path: Path, given: Any) -> EnvironmentSpec:
+def _environment(document: Document, given: Any, named: Named) -> EnvironmentSpec:
     if given is None:
         return EnvironmentSpec()
     if isinstance(given, str):
-        if given.startswith("azureml:"):
-            raise ConfigError(
-                f"{document.where('environment')}: {given!r} is kept on Azure",
-                hint="describe it: environment: {pip_file: requirements.txt}, or {image: …}",
-            )
-        return EnvironmentSpec(kind=given)
+        return _by_name(document, given, named)
     asked = decode_document(JobEnvironment, document, where="environment")
-    conda, pip = list(asked.conda), list(asked.pip)
+    if asked.name and set(given) <= {"name", "version"}:
+        return _by_name(document, f"{asked.name}:{asked.version}" if asked.version else asked.name, named)
+    return environment_of(document, asked, "environment.")
+
+
+def _by_name(document: Document, text: str, named: Named) -> EnvironmentSpec:
+    """The kind or the registered environment that is named; Azure's ``azureml:NAME:VERSION`` too, where one is registered so."""
+    name = text.removeprefix("azureml:").removesuffix("@latest")
+    try:
+        spec = named(name)
+        if text.startswith("azureml:") and spec == EnvironmentSpec(kind=name):
+            raise UnknownNameError("registered environment", name, ())
+        return spec
+    except UnknownNameError as error:
+        if text.startswith("azureml:"):
+            hint = "describe it: environment: {pip_file: requirements.txt}, or {image: …}; or register one of that name here"
+            raise ConfigError(f"{document.where('environment')}: {text!r} is kept on Azure", hint=hint) from None
+        raise ConfigError(f"{document.where('environment')}: {error.message}", hint=error.hint) from None
+
+
+def environment_of(document: Document, asked: JobEnvironment, within: str = "") -> EnvironmentSpec:
+    """What an ``environment:`` mapping asks for, its files read; ``within`` is where in the document it stands. Raises ConfigError."""
+    folder = document.path.parent
+    if asked.python and asked.interpreter and asked.python != asked.interpreter:
+        raise ConfigError(f"{document.where(within + 'interpreter')}: python and interpreter mean the same", hint="keep one of them")
+    spec = EnvironmentSpec(
+        kind=asked.kind,
+        name=asked.name,
+        interpreter=asked.interpreter or asked.python,
+        pip=asked.pip,
+        conda=asked.conda,
+        channels=asked.channels,
+        image=_image(asked.image, folder),
+        system=asked.system,
+        steps=asked.steps,
+        prefix=asked.prefix,
+        modules=asked.modules,
+        layout=asked.layout,
+        variables=asked.variables,
+    )
     if asked.pip_file:
-        pip += read_requirements(path.parent / asked.pip_file)
-    if asked.conda_file:
-        inline = not isinstance(asked.conda_file, str)
-        from_conda, from_pip = conda_packages(asked.conda_file, path) if inline else read_conda_file(path.parent / asked.conda_file)
-        conda, pip = conda + from_conda, pip + from_pip
-    return EnvironmentSpec(asked.kind, asked.name, asked.python, tuple(pip), tuple(conda), asked.image, asked.variables)
+        spec = merged(spec, of_requirements(folder / asked.pip_file))
+    if isinstance(asked.conda_file, str):
+        found = of_conda_file(folder / asked.conda_file)
+    elif asked.conda_file is not None:
+        found = of_conda_mapping(asked.conda_file, folder, document.where(within + "conda_file"))
+    else:
+        return spec
+    return replace(merged(spec, found), name=spec.name or found.name, variables={**found.variables, **spec.variables})
+
+
+def _image(text: str, folder: Path) -> str:
+    """An image; one that is a file beside the job file by its absolute path."""
+    beside = folder / text
+    return os.path.abspath(beside) if text and "://" not in text and beside.exists() else text

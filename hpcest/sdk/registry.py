@@ -34,7 +34,7 @@ _OWNER = "owner.json"
 def checked_name(name: str) -> str:
     """``name``, if a model can be called so. Raises SpecError."""
     usable = isinstance(name, str) and name.isprintable() and name == name.strip() and ":" not in name
-    if not usable or not 0 < len(_folder_name(name)) <= _LONGEST:
+    if not usable or not 0 < len(folder_name(name)) <= _LONGEST:
         raise SpecError(
             f"{name!r} can't be the name of a model", hint="use up to 200 letters, digits and marks, without ':' and line breaks"
         )
@@ -43,10 +43,10 @@ def checked_name(name: str) -> str:
 
 def home(workspace: WorkspaceFolder, name: str) -> Path:
     """The folder of all versions of a model; it never leaves the registry, whatever the name."""
-    return workspace.models / _folder_name(name)
+    return workspace.models / folder_name(name)
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
     """What a path can't hold, or would not stay in its folder with, is percent-encoded."""
     encoded = quote(name, safe=" ", errors="surrogatepass")
     return encoded.replace(".", "%2E", 1) if encoded.startswith(".") else encoded

@@ -1,60 +1,80 @@
-"""Requirements files and conda specifications, as the lines that an environment spec holds."""
+"""The files in which people list packages, as environment specs: requirements files and conda environment files."""
 
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcest.errors import SpecError
+from hpcest.model.spec import EnvironmentSpec
 
-_INCLUDE = re.compile(r"^(?:-r|--requirement)(?:[ =]\s*|(?<=-r))(.+)$")
+if TYPE_CHECKING:
+    from hpcest.environments.conda.specfile import CondaFile
+
+_LINKS = re.compile(r"(-f\s*|--find-links[ =]\s*)(/.*)")
 
 
-def read_requirements(path: Path, *, _above: tuple[Path, ...] = ()) -> list[str]:
-    """The lines of a requirements file, included files in their place, comments left out.
+def read_requirements(path: Path) -> list[str]:
+    """The lines of a requirements file, included files in their place, comments left out, paths made absolute.
 
     Raises SpecError for a file that can't be read, or that includes itself.
     """
-    if path.resolve() in _above:
-        raise SpecError(f"the requirements file {path} includes itself")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SpecError(f"the requirements file {path} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"the requirements file {path} is not UTF-8 text", hint="save it as UTF-8") from error
-    lines: list[str] = []
-    for raw in text.replace("\\\n", " ").splitlines():
-        line = re.sub(r"(^|\s+)#.*$", "", raw).strip()
-        included = _INCLUDE.match(line)
-        if included:
-            lines += read_requirements(path.parent / included.group(1).strip(), _above=(*_above, path.resolve()))
-        elif line:
-            lines.append(line)
-    return lines
+    from hpcest.environments.conda.piplines import gathered
+
+    if not path.is_file():
+        problem = "it is a directory" if path.is_dir() else "there is no such file"
+        raise SpecError(f"the requirements file {str(path)!r} can't be read: {problem}", hint="a path counts from the current directory")
+    return list(map(_quoted, gathered(f"-r {path.name}", path.parent)))
 
 
-def read_conda_file(path: Path) -> tuple[list[str], list[str]]:
-    """The conda and the pip packages of a conda environment YAML. Raises ConfigError, SpecError."""
-    from hpcest.kit.yamlfile import load
+def _quoted(line: str) -> str:
+    """An option with a path whose marks a reader of the line would take for quotes; such a path comes from here, made absolute."""
+    found = _LINKS.fullmatch(line)
+    return f"{found[1]}{shlex.quote(found[2])}" if found and set(found[2]) & set("'\"\\") else line
 
-    return conda_packages(load(path).value, path)
+
+def of_requirements(path: Path) -> EnvironmentSpec:
+    """The packages of a requirements file. Raises SpecError."""
+    return EnvironmentSpec(pip=tuple(read_requirements(path)))
 
 
-def conda_packages(value: Any, path: Path) -> tuple[list[str], list[str]]:
-    """The conda and the pip packages of a conda specification that stands in ``path``. Raises SpecError."""
-    listed = value.get("dependencies") if isinstance(value, dict) else None
-    if not isinstance(listed, list):
-        raise SpecError(f"{path} is not a conda specification: it needs a list 'dependencies'")
-    conda = [str(item) for item in listed if not isinstance(item, dict)]
-    pip: list[str] = []
-    for item in listed:
-        if not isinstance(item, dict):
-            continue
-        if set(item) != {"pip"} or not isinstance(item["pip"] or [], list):
-            raise SpecError(f"{path}: the dependency {item!r} can't be read", hint="a mapping there has one key, 'pip', with a list")
-        for line in map(str, item["pip"] or ()):
-            included = _INCLUDE.match(line)
-            pip += read_requirements(path.parent / included.group(1).strip()) if included else [line]
-    return [item for item in conda if not re.fullmatch(r"pip([ =<>!~].*)?", item)], pip
+def of_conda_file(path: Path) -> EnvironmentSpec:
+    """What a conda environment file asks for: channels, packages, its pip section, variables, its name as a label.
+
+    Lines whose selectors are not for this machine are left out. Raises ConfigError, SpecError, with the line.
+    """
+    from hpcest.environments.conda.specfile import read_file
+
+    return _of_conda(read_file(path))
+
+
+def of_conda_mapping(value: Any, folder: Path, label: str) -> EnvironmentSpec:
+    """The same for what a conda file would hold; ``label`` is what messages call it. Raises SpecError."""
+    from hpcest.environments.conda.specfile import read_mapping
+
+    if not isinstance(value, Mapping):
+        raise SpecError(f"{label} is not a conda specification", hint="it needs a list 'dependencies'")
+    return _of_conda(read_mapping(value, folder, label))
+
+
+def _of_conda(file: CondaFile) -> EnvironmentSpec:
+    pip = tuple(map(_quoted, file.pip))
+    return EnvironmentSpec(name=file.name, conda=file.dependencies, pip=pip, channels=file.channels, variables={**file.variables})
+
+
+def merged(asked: EnvironmentSpec, more: EnvironmentSpec) -> EnvironmentSpec:
+    """``asked`` with what ``more`` asks for added to it: lists are joined, and what ``more`` says once counts."""
+    changes: dict[str, Any] = {}
+    for field in fields(EnvironmentSpec):
+        mine, theirs = getattr(asked, field.name), getattr(more, field.name)
+        if isinstance(mine, tuple):
+            changes[field.name] = (*mine, *(one for one in theirs if one not in mine))
+        elif isinstance(mine, dict):
+            changes[field.name] = {**mine, **theirs}
+        elif theirs and theirs != "auto":
+            changes[field.name] = theirs
+    return replace(asked, **changes)

@@ -1,22 +1,16 @@
-"""``hpcest compute``, ``config``, ``plugins``, ``doctor`` and ``env``: what is set, installed and built."""
+"""``hpcest compute``, ``config``, ``plugins`` and ``doctor``: what is set and installed."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpcest.environments.venv import Venv
 from hpcest.model.folders import WorkspaceFolder
-from hpcest.model.spec import EnvironmentSpec
 
 Hpcest = Callable[..., Any]
-IMAGE_KEYS = ["kind", "key", "name", "python", "packages", "created", "by", "state", "folder"]
 
 
 def test_compute_targets(hpcest: Hpcest, workspace: WorkspaceFolder) -> None:
@@ -92,54 +86,3 @@ def test_doctor(hpcest: Hpcest, workspace: WorkspaceFolder, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     outside = {row["check"]: row for row in hpcest("doctor", "--json").json}
     assert outside["workspace"] == {"check": "workspace", "state": "note", "found": "none here", "next": "make one: hpcest init"}
-
-
-@pytest.fixture
-def built(workspace: WorkspaceFolder, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The key of a virtual environment that was really built, without packages."""
-    for name in [*os.environ]:
-        if name.startswith(("PIP_", "UV_")) or name in ("VIRTUAL_ENV", "PYTHONPATH"):
-            monkeypatch.delenv(name)
-    return Venv().prepare(EnvironmentSpec("venv", "bare \x1b"), workspace, lambda line: None).key
-
-
-def test_environments(hpcest: Hpcest, workspace: WorkspaceFolder, built: str) -> None:
-    (image,) = hpcest("env", "list", "--json").json
-    assert list(image) == IMAGE_KEYS
-    assert (image["kind"], image["key"], image["name"], image["packages"], image["state"]) == ("venv", built, "bare \x1b", [], "ready")
-    assert image["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert Path(image["folder"], "bin/python").exists()
-    listed = hpcest("env", "list").out.splitlines()
-    assert listed[0].split() == ["KIND", "KEY", "NAME", "PYTHON", "PACKAGES", "BUILT", "STATE"]
-    assert listed[1].startswith(f"venv  {built[:12]}  bare \\x1b  {image['python']}  0         ")
-    shown = hpcest("env", "show", built[:6], "--json").json
-    assert list(shown) == [*IMAGE_KEYS, "base", "tool", "resolved", "seconds", "log"]
-    assert Path(shown["log"]).is_file()
-    assert {key: shown[key] for key in IMAGE_KEYS} == image
-    text = hpcest("env", "show", built).out
-    assert text.startswith(f"kind      venv\nkey       {built}\nname      bare \\x1b\npython    {image['python']}\ncreated   20")
-    help_text = " ".join(hpcest("env", "list", "--help").out.split() + hpcest("env", "show", "--help").out.split())
-    assert all(f" {key}" in help_text for key in shown)
-
-
-def test_environments_that_are_damaged_or_not_there(hpcest: Hpcest, workspace: WorkspaceFolder, built: str) -> None:
-    folder = workspace.environments / "venv/fedcba9876543210-abcd"
-    folder.mkdir()
-    (folder / "image.json").write_text("{")
-    twin = workspace.environments / "venv" / f"{built[:16]}-ffff"
-    twin.mkdir()
-    (twin / "image.json").write_text(json.dumps({"key": built, "token": "gone", "created": "x", "name": "twin", "packages": ["a==1"]}))
-    rows = {(image["key"], image["name"]): image["state"] for image in hpcest("env", "list", "--json").json}
-    assert rows == {(built, "bare \x1b"): "ready", ("fedcba9876543210", ""): "damaged", (built, "twin"): "damaged"}
-    ambiguous = hpcest("env", "show", built[:5])
-    assert ambiguous.code == 2
-    assert ambiguous.error.startswith(f"environment {built[:5]!r} is ambiguous: 2 keys start with it\nHint: name one of\n  {built[:16]}-")
-    assert hpcest("env", "show", twin.name, "--json").json["packages"] == ["a==1"]
-    unknown = hpcest("env", "show", "zzz")
-    assert (unknown.code, unknown.error.partition("\n")[0]) == (2, "environment 'zzz' is not known")
-
-
-def test_no_environments(hpcest: Hpcest, workspace: WorkspaceFolder) -> None:
-    assert hpcest("env", "list") == ("", "no environment was built yet\n", 0)
-    assert hpcest("env", "list", "--json").out == "[]\n"
-    assert hpcest("env", "show", "x").error == "environment 'x' is not known\nHint: none was built yet"

@@ -71,15 +71,16 @@ def test_what_can_be_named(hpcest: Hpcest, workspace: WorkspaceFolder, tmp_path:
         folder.mkdir(parents=True)
         (folder / "job.py").write_text("print()\n")
         (folder / "hpcest.yaml").write_text("script: job.py\nexperiment_name: from the file\ntags: {a: '1', b: '2'}\narguments: [--x]\n")
-    here = {"command": {"script": "sub/deep/job.py"}, "source": str(workspace.root), "experiment": workspace.root.name}
+    host = {"environment": {"kind": "host"}}
+    here = {**host, "command": {"script": "sub/deep/job.py"}, "source": str(workspace.root), "experiment": workspace.root.name}
     assert spec_of(hpcest, below / "job.py") == spec_of(hpcest, "sub/deep/job.py") == here
-    away = {"command": {"script": "job.py"}, "source": str(other), "experiment": "other"}
+    away = {**host, "command": {"script": "job.py"}, "source": str(other), "experiment": "other"}
     assert spec_of(hpcest, other / "job.py") == spec_of(hpcest, "../other/job.py") == away
     assert spec_of(hpcest, "sub/deep/job.py", "--source", "sub") == {
-        "command": {"script": "deep/job.py"}, "source": str(workspace.root / "sub"), "experiment": "sub",
+        **host, "command": {"script": "deep/job.py"}, "source": str(workspace.root / "sub"), "experiment": "sub",
     }  # fmt: skip
     arguments = {"script": "job.py", "arguments": ["--x"]}
-    job = {"experiment": "from the file", "command": arguments, "source": str(other), "tags": {"a": "1", "b": "2"}}
+    job = {**host, "experiment": "from the file", "command": arguments, "source": str(other), "tags": {"a": "1", "b": "2"}}
     assert spec_of(hpcest, other) == spec_of(hpcest, "../other/hpcest.yaml") == job
     assert spec_of(hpcest, other, "--tag", "b=3", "--tag", "c=", "-e", "mine", "--", "--y") == {
         **job, "experiment": "mine", "command": {"script": "job.py", "arguments": ["--x", "--y"]}, "tags": {"a": "1", "b": "3", "c": ""},

@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable
 
-from tests.cluster import install, locks, operator_server, updown
+from tests.cluster import apptainer, bases, install, locks, operator_server, updown
 from tests.cluster.commands import ClusterError, call
 from tests.cluster.shape import CLUSTERS, ROOT, Cluster
 
@@ -35,10 +35,14 @@ def up(clusters: list[Cluster]) -> None:
                 updown.up(cluster)
             print(f"cluster {cluster.name} is up after {time.monotonic() - begin:.1f} s: . {cluster.folder}/env")
         operator_server.ensure_running()
+        begin = time.monotonic()
+        program = apptainer.ensure_apptainer()
+        bases.ensure_bases(program)
+        print(f"apptainer is there after {time.monotonic() - begin:.1f} s: {program}, with images in {bases.IMAGES}")
 
 
 def down(clusters: list[Cluster]) -> None:
-    """End and remove."""
+    """End and remove the clusters; Apptainer and its images stay."""
     _only_root()
     for cluster in clusters:
         updown.down(cluster)

@@ -21,10 +21,15 @@ PROGRAMS = {
     "gcc": "gcc",
     "ip": "iproute2",
     "nsenter": "util-linux",
+    "mksquashfs": "squashfs-tools",
+    "newuidmap": "uidmap",
+    "debootstrap": "debootstrap",
+    "patchelf": "patchelf",
+    "/usr/share/lmod/lmod/libexec/lmod": "lmod",
 }
 """What is looked for, and the package that has it."""
 
-ALSO = ["libc6-dev"]
+ALSO = ["libc6-dev", "debian-archive-keyring"]
 """Needed, and no program."""
 
 POLICY = Path("/usr/sbin/policy-rc.d")

@@ -9,7 +9,7 @@ import signal
 import stat
 from pathlib import Path
 
-from tests.cluster import accounts, confs, network, services, slurm
+from tests.cluster import accounts, apptainer, confs, network, services, slurm
 from tests.cluster.shape import CLUSTERS, ROOT, Cluster
 
 
@@ -72,7 +72,7 @@ def write_files(cluster: Cluster) -> bool:
     for number in range(confs.GPUS):
         _null_device(folder / f"dev/gpu{number}")
     texts = {name.replace("_", "."): getattr(confs, name)(cluster) for name in ("slurm_conf", "gres_conf", "mpi_conf", "cgroup_conf")}
-    texts |= {"hosts": confs.hosts(cluster), "env": confs.env(cluster)}
+    texts |= {"hosts": confs.hosts(cluster), "env": confs.env(cluster) + apptainer.env()}
     changes = [_write(folder / name, text) for name, text in texts.items()]
     changes.append(_write(folder / "node.sh", Path(__file__).with_name("node.sh").read_text(), mode=0o755))
     if cluster.accounting:

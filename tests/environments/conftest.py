@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from hpcest.model.folders import WorkspaceFolder
+from hpcest.model.spec import Command, RunSpec
 
 MakeWheel = Callable[..., Path]
+#: A run that asks for nothing.
+RUN = RunSpec("test", Command("train.py"))
 
 
 @pytest.fixture(autouse=True)

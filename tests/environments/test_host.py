@@ -14,6 +14,7 @@ from hpcest.environments.host import Host, installed
 from hpcest.errors import EnvironmentBuildError, SpecError
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.spec import EnvironmentSpec
+from tests.environments.conftest import RUN
 
 
 def prepare(workspace: WorkspaceFolder, said: list[str] | None = None, *, interpreter: str = "") -> Lock:
@@ -36,7 +37,7 @@ def test_without_anything_said_it_is_the_python_of_hpcest(workspace: WorkspaceFo
     assert len(said) == 1
     assert lock.key[:12] in said[0]
     assert any(line.startswith("pluggy==") for line in lock.text.splitlines())
-    assert Host().activate(lock, workspace).path == (os.path.dirname(sys.executable),)
+    assert Host().activate(lock, workspace, RUN).path == (os.path.dirname(sys.executable),)
 
 
 @pytest.mark.parametrize("name", ["VIRTUAL_ENV", "CONDA_PREFIX"])
@@ -46,7 +47,7 @@ def test_an_active_environment_is_used(workspace: WorkspaceFolder, venv: Path, m
         (venv / "conda-meta").mkdir()
         (venv / "pyvenv.cfg").rename(venv / "was.cfg")
     lock = prepare(workspace)
-    activation = Host().activate(lock, workspace)
+    activation = Host().activate(lock, workspace, RUN)
     assert activation.python == str(venv / "bin" / "python")
     assert activation.path == (str(venv / "bin"),)
     if name == "VIRTUAL_ENV":
@@ -59,7 +60,7 @@ def test_a_named_interpreter_is_stronger_and_undoes_the_active_one(
 ) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", str(venv))
     lock = prepare(workspace, interpreter=os.path.realpath(sys.executable))
-    activation = Host().activate(lock, workspace)
+    activation = Host().activate(lock, workspace, RUN)
     assert activation.python == os.path.realpath(sys.executable)
     assert "VIRTUAL_ENV" in activation.unset
     assert activation.variables == {}

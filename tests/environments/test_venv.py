@@ -18,6 +18,7 @@ from hpcest.errors import ConfigError, EnvironmentBuildError, SpecError
 from hpcest.kit.files import read_json
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.spec import EnvironmentSpec
+from tests.environments.conftest import RUN
 
 Prepare = Callable[..., Lock]
 
@@ -40,7 +41,7 @@ def prepare(workspace: WorkspaceFolder, offline: tuple[str, ...], said: list[str
 
 
 def image_of(lock: Lock, workspace: WorkspaceFolder) -> Path:
-    return Path(Venv().activate(lock, workspace).variables["VIRTUAL_ENV"])
+    return Path(Venv().activate(lock, workspace, RUN).variables["VIRTUAL_ENV"])
 
 
 def folders(workspace: WorkspaceFolder) -> list[Path]:
@@ -62,7 +63,7 @@ def test_packages_are_locked_with_hashes_and_installed(prepare: Prepare, workspa
     lines = lock.text.splitlines()
     assert names_in(lock.text) == ["alpha==1.0", "beta==2.0"]
     assert all("--hash=sha256:" in line for line in lines)
-    activation = Venv().activate(lock, workspace)
+    activation = Venv().activate(lock, workspace, RUN)
     env = {**os.environ, **activation.variables, "PATH": os.pathsep.join([*activation.path, os.environ["PATH"]])}
     done = subprocess.run(
         [activation.python, "-c", "import alpha, beta, sys; print(sys.prefix)"], capture_output=True, text=True, check=False, env=env
@@ -244,11 +245,11 @@ def test_a_damaged_image_is_built_again(prepare: Prepare, workspace: WorkspaceFo
     else:
         pointer.write_text("{" if damage == "pointer" else pointer.read_text().replace(image.name, "../../.."))
     with pytest.raises(EnvironmentBuildError, match="can't be used"):
-        Venv().activate(lock, workspace)
+        Venv().activate(lock, workspace, RUN)
     again = prepare("alpha")
     assert again == lock
     assert said[0].startswith(f"environment {lock.key[:12]} is built again: its ")
-    python = Venv().activate(again, workspace).python
+    python = Venv().activate(again, workspace, RUN).python
     assert subprocess.run([python, "-c", "import alpha"], check=False).returncode == 0
     prepare("alpha")
     assert " cached, " in said[0]

@@ -15,6 +15,7 @@ from hpcest.environments.venv import Venv
 from hpcest.errors import EnvironmentBuildError
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.spec import EnvironmentSpec
+from tests.environments.conftest import RUN
 
 SECRET = "s3cr3t-p@ss"
 IN_URL = "s3cr3t-p%40ss"
@@ -97,7 +98,7 @@ def test_a_package_behind_a_door_can_be_built_again_from_its_lock(index: str, wo
     said: list[str] = []
     lock = Venv().prepare(spec, workspace, said.append)
     assert lock.text.startswith(f"beta @ http://{index}/simple/beta/beta-1.0-py3-none-any.whl --hash=sha256:")
-    Path(Venv().activate(lock, workspace).python).unlink()
+    Path(Venv().activate(lock, workspace, RUN).python).unlink()
     assert Venv().prepare(spec, workspace, said.append) == lock
     assert_is_nowhere(workspace, lock.text, *said)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcest.kit.files import create_exclusively, read_json, write_json, write_text, written_beside
+from hpcest.kit.files import create_exclusively, read_json, write_json, write_private, write_text, written_beside
 from hpcest.kit.process import run
 
 HOUSE = Path(__file__).parents[2]
@@ -112,6 +112,19 @@ def test_no_file_reads_as_none_and_a_damaged_one_is_an_error(tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(b'"\xff"')
     with pytest.raises(ValueError, match="utf-8"):
         read_json(tmp_path / "file")
+
+
+def test_what_is_private_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_private(tmp_path / "file", {"b": "é", "a": [1, None]}, indent=1)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    write_private(tmp_path / "file", {"a": 1})
+    with pytest.raises(TypeError):
+        write_private(tmp_path / "file", object())
+    assert (tmp_path / "file").read_text() == '{"a": 1}'
 
 
 def test_one_of_many_makes_a_file_and_all_see_it_whole(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Times and memory in every form that people and Slurm write them."""
+"""Times, memory and signals in every form that people and Slurm write them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcest.errors import SpecError
-from hpcest.kit.units import format_memory, format_time, parse_memory, parse_time
+from hpcest.kit.units import format_memory, format_time, parse_memory, parse_signal, parse_time
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,43 @@ def test_memory_is_written_in_the_largest_exact_unit(megabytes: int, written: st
 @given(st.integers(0, 10**12))
 def test_written_memory_is_read_back(megabytes: int) -> None:
     assert parse_memory(format_memory(megabytes)) == megabytes
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "seconds"),
+    [
+        ("USR1", "USR1", None),
+        ("usr1@120", "USR1", 120),
+        ("SIGTERM@0", "TERM", 0),
+        ("B:USR2@60", "USR2", 60),
+        ("R:SIGHUP", "HUP", None),
+        ("RTMIN", "RTMIN", None),
+        ("BUS@5", "BUS", 5),
+        (" 10@60 ", "10", 60),
+        ("@120", "", 120),
+        ("", "", None),
+    ],
+)
+def test_a_signal_has_a_name_and_may_come_so_many_seconds_ahead(written: str, name: str, seconds: int | None) -> None:
+    assert parse_signal(written) == (name, seconds)
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("USR1@", ""),
+        ("USR1@soon", ""),
+        ("USR1@-5", ""),
+        ("USR1@1@2", ""),
+        ("USR1@٣", ""),
+        ("USR9@60", ": there is no signal 'USR9'"),
+        ("SIG", ": there is no signal 'SIG'"),
+        ("999", ": 999 is not a valid Signals"),
+        ("True", ": there is no signal 'TRUE'"),
+    ],
+)
+def test_what_is_no_signal_is_refused_with_the_forms(written: str, why: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_signal(written)
+    assert caught.value.message == f"signal {written!r} can't be read{why}"
+    assert caught.value.hint == "write it as USR1, or USR1@120: 120 seconds before the time limit"

@@ -73,7 +73,7 @@ class Slow(Environment):
         while not os.path.exists(os.environ["GATE"]):
             time.sleep(0.02)
         return Lock("slow", "0" * 64)
-    def activate(self, lock, workspace):
+    def activate(self, lock, workspace, spec):
         import sys
         return Activation(python=sys.executable)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpcest import Environment
+from hpcest import Environment, Workspace
 from hpcest.errors import HpcestError, SpecError
 from hpcest.model.spec import EnvironmentSpec
+from hpcest.sdk.azure import OffAzureWarning
+from hpcest.sdk.dependencies import CondaDependencies
 from hpcest.sdk.requirements import read_requirements
+from hpcest.sdk.sections import DockerSection
 
 
 def test_from_files(tmp_path: Path) -> None:
@@ -25,14 +31,16 @@ def test_from_files(tmp_path: Path) -> None:
         name="r", pip=("a==1", "b @ https://host/b#egg=b", "c    >=2", "d", "e")
     )
     assert Environment.from_conda_specification("c", tmp_path / "env.yml").to_spec() == EnvironmentSpec(
-        name="c", conda=("python=3.10",), pip=("f", "e")
+        name="c", conda=("python=3.10", "pip"), pip=("f", "e"), channels=("conda-forge",)
     )
     assert Environment.from_conda_specification("b", tmp_path / "bare.yml").to_spec() == EnvironmentSpec(name="b", conda=("numpy",))
     assert Environment.from_docker_image("i", "python:3.11").to_spec() == EnvironmentSpec(name="i", image="python:3.11")
 
 
 def test_a_spec_and_back() -> None:
-    spec = EnvironmentSpec("venv", "n", "3.11", ("a",), ("b",), "c", {"D": "1"})
+    spec = EnvironmentSpec(
+        "venv", "n", "3.11", ("a",), ("b",), ("ch",), "c", ("sys",), ("step",), "/prefix", ("gcc",), "single", {"D": "1"}
+    )
     assert Environment.from_spec(spec).to_spec() == spec
     assert repr(Environment.from_spec(spec)) == "Environment(name='n', kind='venv')"
 
@@ -41,7 +49,7 @@ def test_a_spec_and_back() -> None:
     ("name", "text", "message"),
     [
         ("loop.txt", "-r loop.txt", "includes itself"),
-        ("none.txt", None, "can't be read: No such file"),
+        ("none.txt", None, "can't be read: there is no such file"),
         ("latin.txt", "caf\xe9", "is not UTF-8 text"),
     ],
 )
@@ -56,10 +64,10 @@ def test_requirements_that_can_not_be_read(name: str, text: str | None, message:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1", "is not a conda specification: it needs a list 'dependencies'"),
+        ("a: 1", "env.yml:1: key 'a' is not known"),
         ("- a", "is not a conda specification"),
-        ("dependencies: [{npm: [a]}]", "the dependency {'npm': ['a']} can't be read"),
-        ("dependencies: [{pip: a}]", "the dependency {'pip': 'a'} can't be read"),
+        ("dependencies: [{npm: [a]}]", "env.yml:1: dependency {'npm': ['a']} is a mapping"),
+        ("dependencies: [{pip: a}]", "env.yml:1: dependencies[0].pip must be a list, not 'a'"),
         ("dependencies: [", "env.yml:1"),
     ],
 )
@@ -79,3 +87,151 @@ def test_a_text_is_no_list_of_packages() -> None:
     environment.pip_packages = packages
     with pytest.raises(SpecError):
         environment.to_spec()
+
+
+def test_azure_mls_sections_read_and_write_the_same_fields(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM debian:12\n")
+    environment = Environment("x", pip_packages=["a"])
+    environment.python.conda_dependencies.add_conda_package("numpy=2")
+    environment.python.conda_dependencies.add_channel("bioconda")
+    environment.python.interpreter_path = "3.11"
+    environment.docker.enabled = True
+    environment.docker.base_image = "debian:12"
+    assert environment.to_spec() == EnvironmentSpec(
+        name="x", interpreter="3.11", pip=("a",), conda=("numpy=2",), channels=("bioconda",), image="debian:12"
+    )
+    environment.docker.base_image = None
+    environment.docker.base_dockerfile = str(tmp_path / "Dockerfile")
+    assert (environment.image, environment.docker.base_image) == (str(tmp_path / "Dockerfile"), None)
+    environment.docker.base_dockerfile = "FROM debian:12\nRUN true\n"
+    assert Path(environment.image).read_text() == "FROM debian:12\nRUN true\n"
+    environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["b"], python_version="3.12")
+    assert (environment.pip_packages, environment.conda_packages, environment.channels) == (["b"], ["python=3.12"], [])
+    environment.docker = DockerSection(base_image="ubuntu:24.04")
+    environment.python.user_managed_dependencies = True
+    assert environment.to_spec() == EnvironmentSpec(name="x", interpreter="3.11", image="ubuntu:24.04")
+    environment.docker.base_image = ""
+    environment.python.base_conda_environment = "lab"
+    assert (environment.to_spec().prefix, environment.to_spec().kind) == ("lab", "auto")
+    environment.python.base_conda_environment = None
+    assert environment.to_spec().kind == "host"
+    with pytest.raises(SpecError, match="DockerSection has no keyword 'base_imgae'") as error:
+        environment.docker.base_imgae = "x"
+    assert error.value.hint == "did you mean 'base_image'?"
+    with pytest.warns(OffAzureWarning, match="shm_size"):
+        environment.docker.shm_size = "2g"
+
+
+def test_images_with_packages_on_top(tmp_path: Path) -> None:
+    (tmp_path / "env.yml").write_text("name: y\nchannels: [c]\ndependencies: [numpy]\n")
+    (tmp_path / "r.txt").write_text("a\n")
+    made = Environment.from_docker_image("x", "debian:12", conda_specification=tmp_path / "env.yml", pip_requirements=tmp_path / "r.txt")
+    assert made.to_spec() == EnvironmentSpec(name="x", image="debian:12", conda=("numpy",), channels=("c",), pip=("a",))
+    (tmp_path / "recipe").write_text("FROM debian:12\n")
+    assert Environment.from_dockerfile("x", tmp_path / "recipe").image.endswith(".dockerfile")
+    with pytest.raises(SpecError, match="there is no Dockerfile 'none'"):
+        Environment.from_dockerfile("x", "none")
+    assert Environment.from_existing_conda_environment("x", "lab").to_spec() == EnvironmentSpec("existing", "x", prefix="lab")
+
+
+def test_registered_versions(workspace: Workspace) -> None:
+    """The same content makes no new version, another one does, and every version stays as it was."""
+    environment = Environment("lab", pip_packages=["a"], environment_variables={"A": 1})
+    first = environment.register(workspace)
+    assert (first.version, environment.version, environment.register(workspace).version) == (1, 1, 1)
+    environment.pip_packages.append("b")
+    assert environment.register(workspace).version == 2
+    assert Environment.versions(workspace, "lab") == [1, 2]
+    assert Environment.get(workspace, "lab", 1).to_spec() == first.to_spec()
+    Environment.label(workspace, "lab", 1, ["prod"])
+    found = [Environment.get(workspace, "lab"), Environment.get(workspace, "lab", label="prod"), Environment.get(workspace, "lab", "2")]
+    assert [one.version for one in found] == [2, 1, 2]
+    assert repr(Environment.list(workspace)) == "{'lab': Environment(name='lab', kind='auto', version=2)}"
+    copied = found[0].clone("other")
+    copied.pip_packages.append("c")
+    assert (copied.name, copied.version, found[0].pip_packages) == ("other", None, ["a", "b"])
+    (workspace.folder.environments / "registered/lab/2.json").write_text("{")
+    with pytest.raises(HpcestError, match="can't be read"):
+        Environment.get(workspace, "lab")
+    assert environment.register(workspace).version == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": "host"}, "'host' is a kind of environment, so none can be registered under it"),
+        ({"name": "a:1"}, "'a:1' can't be the name of an environment"),
+        ({"name": "../x"}, "'../x' can't be the name of an environment"),
+        ({"name": "x", "pip_packages": ["a @ https://u:pass-word@h/a.whl"]}, "with a password in 'a @ https://h/a.whl'"),
+        ({"name": "x", "environment_variables": {"API_TOKEN": "x"}}, "the variable API_TOKEN of the environment looks like a secret"),
+    ],
+)
+def test_what_can_not_be_registered(given: dict[str, Any], message: str, workspace: Workspace) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)) as error:
+        Environment(**given).register(workspace)
+    assert error.value.hint
+    assert Environment.list(workspace) == {}
+
+
+def test_many_register_at_once(workspace: Workspace) -> None:
+    """Each content gets one version, and none is lost."""
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: Environment("x", pip_packages=[f"p{n}"]).register(workspace), range(16)))
+    assert sorted(one.version or 0 for one in made) == [*range(1, 17)]
+    kept = {(*Environment.get(workspace, "x", number).pip_packages,) for number in range(1, 17)}
+    assert kept == {(f"p{n}",) for n in range(16)}
+
+
+def test_a_directory_and_back(tmp_path: Path) -> None:
+    environment = Environment("x", kind="apptainer", pip_packages=["a"], conda_packages=["b"], channels=["c"], layout="single")
+    environment.save_to_directory(tmp_path / "saved")
+    assert (tmp_path / "saved/conda_dependencies.yml").read_text() == "channels:\n- c\ndependencies:\n- b\n- pip:\n  - a\n"
+    assert Environment.load_from_directory(tmp_path / "saved").to_spec() == environment.to_spec()
+    with pytest.raises(SpecError, match="is there already"):
+        environment.save_to_directory(tmp_path / "saved")
+    environment.save_to_directory(tmp_path / "saved", overwrite=True)
+    azure = {"name": "az", "version": "7", "python": {"interpreterPath": "python"}, "docker": {"baseImage": "mcr/x"}}
+    (tmp_path / "saved/azureml_environment.json").write_text(json.dumps(azure))
+    assert Environment.load_from_directory(tmp_path / "saved").to_spec() == EnvironmentSpec(
+        name="az", image="mcr/x", pip=("a",), conda=("b",), channels=("c",)
+    )
+
+
+def test_build(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    details = Environment("x", kind="venv").build(workspace)
+    assert (details.status, details.kind, details.wait_for_completion() is details) == ("Succeeded", "venv", True)
+    assert "ready in" in details.get_log()
+    assert "ready in" in capsys.readouterr().err
+    assert Environment("y", kind="venv").build(workspace, show_output=False).key == details.key
+    assert capsys.readouterr().err == ""
+
+
+def test_conda_dependencies(tmp_path: Path) -> None:
+    """Azure ML's methods, as they are spelt there."""
+    made = CondaDependencies.create(pip_packages=["Scikit_Learn==1.5"], conda_packages=["numpy=2"], python_version="3.10", pip_indexurl="u")
+    made.add_pip_package("pandas")
+    made.add_pip_package("pandas")
+    made.set_pip_option("--pre")
+    made.set_pip_index_url("v")
+    made.add_conda_package("conda-forge::zlib")
+    made.add_channel("conda-forge")
+    made.set_python_version("3.11")
+    assert made.as_dict() == {
+        "channels": ["conda-forge"],
+        "dependencies": ["python=3.11", "numpy=2", "conda-forge::zlib",
+                         {"pip": ["--index-url v", "Scikit_Learn==1.5", "pandas", "--pre"]}],
+    }  # fmt: skip
+    assert (made.get_python_version(), made.pip_options, made.pip_packages[1]) == ("3.11", ["--index-url v", "--pre"], "pandas")
+    assert CondaDependencies(made.save(tmp_path / "c.yml")) == made
+    made.remove_pip_package("scikit-learn")
+    made.remove_conda_package("zlib")
+    made.remove_conda_package("nothing")
+    made.remove_channel("conda-forge")
+    made.remove_pip_option("--index-url")
+    assert made.save_to_file(tmp_path, "d.yml") == "d.yml"
+    assert (tmp_path / "d.yml").read_text() == "dependencies:\n- python=3.11\n- numpy=2\n- pip:\n  - pandas\n  - --pre\n"
+    made.set_pip_requirements(["x"])
+    assert (made.pip_packages, made.conda_channels, made.conda_packages) == (["x"], [], ["python=3.11", "numpy=2"])
+    assert CondaDependencies.merge_requirements(["a>=1", "b", "A<2", "a>=1", "./c"]) == ["a<2,>=1", "b", "./c"]
+    with pytest.raises(SpecError, match="'pre' is no option of pip"):
+        made.set_pip_option("pre")

@@ -239,7 +239,7 @@ def test_script_parameters_as_arguments(params: Any, words: tuple[str, ...]) -> 
         ),
         ({"entry_script": "a.py", "distributed_backend": "mpy"}, "distributed_backend 'mpy' is not known"),
         ({"entry_script": "a.py", "distributed_training": "mpi"}, "distributed_training='mpi' is not a distribution"),
-        ({"entry_script": "a.py", "pip_requirements_file": "none.txt"}, "the requirements file none.txt can't be read"),
+        ({"entry_script": "a.py", "pip_requirements_file": "none.txt"}, "the requirements file 'none.txt' can't be read"),
         ({"entry_script": "a.py", "conda_dependencies_file": "none.yml"}, "none.yml: can't be read"),
     ],
 )
@@ -265,13 +265,19 @@ def test_gpus_and_distributions(project: Path, workspace: Workspace) -> None:
 
 
 def test_environments_of_all_kinds(project: Path, workspace: Workspace) -> None:
-    (project / "env.yml").write_text("dependencies: [python=3.11, numpy=2, pip>=20, {pip: [scipy, -r more.txt]}]\n")
+    (project / "env.yml").write_text(
+        "name: lab\nchannels: [bioconda, conda-forge]\nvariables: {A: b}\n"
+        "dependencies:\n- python=3.11\n- numpy=2\n- cctools  # [osx]\n- pip: [scipy, -r more.txt]\n"
+    )
     (project / "more.txt").write_text("pandas\n")
 
     def made(**keywords: Any) -> EnvironmentSpec:
         return Estimator(project, entry_script="train.py", **keywords).to_spec("x", workspace).environment
 
-    both = EnvironmentSpec(conda=("zlib", "python=3.11", "numpy=2"), pip=("scipy", "pandas"))
+    channels = ("bioconda", "conda-forge")
+    both = EnvironmentSpec(
+        name="lab", conda=("zlib", "python=3.11", "numpy=2"), pip=("scipy", "pandas"), channels=channels, variables={"A": "b"}
+    )
     assert made(conda_packages=["zlib"], conda_dependencies_file="env.yml") == both
     assert made(conda_packages=["zlib"], conda_dependencies_file_path=str(project / "env.yml")) == both
     assert made(user_managed=True) == EnvironmentSpec(kind="host")

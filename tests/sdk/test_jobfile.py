@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcest.errors import ConfigError, HpcestError
-from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
+from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, Resources, RunSpec
 from hpcest.sdk.choices import spec_of
 from hpcest.sdk.jobfile import load_job
 
@@ -63,7 +63,9 @@ def test_a_whole_job(tmp_path: Path) -> None:
         display_name="first try",
         description="what it is",
         source=str(tmp_path / "src"),
-        environment=EnvironmentSpec(pip=("scipy", "numpy==2.1"), conda=("python=3.10",), image="mcr.microsoft.com/azureml/openmpi"),
+        environment=EnvironmentSpec(
+            name="x", pip=("scipy", "numpy==2.1"), conda=("python=3.10",), image="mcr.microsoft.com/azureml/openmpi"
+        ),
         environment_variables={
             "AZURE_ML_OUTPUT_model": "outputs/model",
             "AZURE_ML_OUTPUT_logs": "outputs/logs",
@@ -94,6 +96,12 @@ def test_the_least_job(tmp_path: Path) -> None:
         source=str(tmp_path),
         environment=EnvironmentSpec(kind="host"),
     )
+
+
+@pytest.mark.parametrize(("text", "requeue"), [("SIGUSR2@90", Requeue(2, "USR2", 90)), ("usr2", Requeue(2, "USR2")), ("", Requeue(2))])
+def test_a_signal_before_the_time_limit(text: str, requeue: Requeue, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(f"script: a.py\nmax_requeues: 2\nsignal: '{text}'\n")
+    assert load_job(tmp_path / "job.yaml").requeue == requeue
 
 
 def test_files_beside_the_job(tmp_path: Path) -> None:
@@ -148,6 +156,8 @@ def test_workers_of_tensorflow(tmp_path: Path) -> None:
             "describe it: environment: {pip_file: requirements.txt}, or {image: …}",
         ),
         ("script: a.py\nlimits:\n  timeout: soon", ":3: time 'soon' can't be read", "write it as 2:00:00"),
+        ("script: a.py\nsignal: USR1@soon", ":2: signal 'USR1@soon' can't be read", "write it as USR1, or USR1@120: 120 seconds"),
+        ("script: a.py\nsignal: USR9", ":2: signal 'USR9' can't be read: there is no signal 'USR9'", "write it as USR1, or USR1@120"),
         ("script: a.py\nresources:\n  gpus: 1\n  memory: lots", ":4: memory 'lots' can't be read", "write it as 4G"),
         (
             "script: a.py\ndistribution: {type: tensorflow, parameter_server_count: 1}",
@@ -182,3 +192,43 @@ def test_inputs_of_the_command_line_go_before_the_files(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("command: echo ${{inputs.x}} ${{inputs.y}}\ninputs: {x: 1, y: 2}\n")
     spec = spec_of(tmp_path / "job.yaml", "local", inputs={"x": "9"})
     assert (spec.command.line, spec.inputs) == ("echo 9 2", {"x": "9", "y": "2"})
+
+
+def test_every_field_of_an_environment(tmp_path: Path) -> None:
+    """What a file says once, and what its conda file says, come together in one spec; an image beside the job file is found."""
+    (tmp_path / "base.def").write_text("Bootstrap: docker\n")
+    (tmp_path / "job.yaml").write_text(
+        "script: a.py\nenvironment:\n  kind: apptainer\n  name: lab\n  image: base.def\n  interpreter: 3.10\n  layout: single\n"
+        "  channels: [mine]\n  system: [apt-get install -y gcc]\n  steps: [make]\n  modules: [gcc/12]\n  prefix: /opt/x\n"
+        "  variables: {A: mine}\n  conda_file: {name: other, channels: [theirs], dependencies: [numpy], variables: {A: theirs, B: '1'}}\n"
+    )
+    assert load_job(tmp_path / "job.yaml").environment == EnvironmentSpec(
+        "apptainer", "lab", "3.10", (), ("numpy",), ("mine", "theirs"), str(tmp_path / "base.def"), ("apt-get install -y gcc",),
+        ("make",), "/opt/x", ("gcc/12",), "single", {"A": "mine", "B": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("sklearn", "sklearn"),
+        ("sklearn:2", "sklearn:2"),
+        ("azureml:sklearn:2", "sklearn:2"),
+        ("azureml:sklearn@latest", "sklearn"),
+        ("{name: sklearn}", "sklearn"),
+        ("{name: sklearn, version: 2}", "sklearn:2"),
+    ],
+)
+def test_an_environment_by_its_name(text: str, asked: str, tmp_path: Path) -> None:
+    def named(word: str) -> EnvironmentSpec:
+        assert word == asked
+        return EnvironmentSpec(name="sklearn", pip=("scikit-learn",))
+
+    (tmp_path / "job.yaml").write_text(f"script: a.py\nenvironment: {text}\n")
+    assert load_job(tmp_path / "job.yaml", named=named).environment == EnvironmentSpec(name="sklearn", pip=("scikit-learn",))
+
+
+def test_an_environment_that_is_not_registered_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("script: a.py\nenvironment: lab:3\n")
+    with pytest.raises(ConfigError, match=r"job.yaml:2: registered environment 'lab:3' is not known"):
+        load_job(tmp_path / "job.yaml")

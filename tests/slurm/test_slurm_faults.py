@@ -50,6 +50,23 @@ def test_a_controller_of_slurm_that_is_down(cluster: ClusterSite, tmp_path: Path
 
 
 @pytest.mark.usefixtures("alone")
+def test_a_start_without_slurmctld(cluster: ClusterSite, tmp_path: Path) -> None:
+    """A run whose job has started, and whose srun finds no slurmctld, waits for it: it does not fail, and starts once."""
+    gate, begun, operator = tmp_path / "gate", tmp_path / "begun", cluster.slurm.operator
+    gate.touch()
+    cluster.settings(setup=[f"touch '{begun}'; while test -e '{gate}'; do sleep 0.1; done"])
+    run = cluster.send("")
+    cluster.until(begun.exists)
+    operator.stop_ctld()
+    gate.unlink()
+    cluster.until(lambda: any("Unable to" in log for log in cluster.logs()))
+    operator.start_ctld()
+
+    assert verdict(cluster.ended(run, 60)) == ("Completed", "", 0), cluster.logs()
+    assert cluster.starts(run) == ["0.0"]
+
+
+@pytest.mark.usefixtures("alone")
 def test_restarts_under_a_run(cluster: ClusterSite, tmp_path: Path) -> None:
     """slurmctld starts anew, and slurmdbd is away: runs go on, end and start as if nothing had been."""
     gate, operator = tmp_path / "gate", cluster.slurm.operator

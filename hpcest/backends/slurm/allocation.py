@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hpcest.backends.slurm import request
+from hpcest.backends.slurm import request, surroundings
 from hpcest.backends.slurm.launching import launcher
 from hpcest.backends.slurm.options import SlurmOptions
+from hpcest.backends.slurm.site import site
 from hpcest.contracts import Allocation
 from hpcest.model.spec import Resources, RunSpec
 from hpcest.onnode.slurmjob import attempt_of
@@ -37,6 +38,10 @@ def _resources(environ: Mapping[str, str]) -> Resources:
 
 def own_launch(spec: RunSpec, launch: Mapping[str, Any], target: SlurmOptions) -> dict[str, Any]:
     """What the launch manifest of a run in this job has beside the usual. Raises SpecError."""
+    offered, tasks = _resources(os.environ), _number(os.environ, "SLURM_NTASKS")
+    asked = (spec.resources.nodes, spec.resources.procs_per_node)
+    # As srun would without options: the tasks may not be the same on all nodes.
+    whole = bool(tasks) and launch["per"] == "process" and asked == (offered.nodes, offered.procs_per_node)
     own: dict[str, Any] = {
         "python": target.python or sys.executable,
         "time": None,
@@ -44,18 +49,14 @@ def own_launch(spec: RunSpec, launch: Mapping[str, Any], target: SlurmOptions) -
         "queue": None,
         "attached": True,
         "job_name": os.environ.get("SLURM_JOB_NAME", ""),
+        "binds": list(site(surroundings.for_asking()).mpi_dirs),
         "max_requeues": request.most_requeues(spec, target),
-        "launcher": launcher(spec, launch, replace(target, cpus=None)),
+        "launcher": launcher(spec, launch, replace(target, cpus=None), sized=not whole),
     }
     if warning := request.warning(spec, target):
         own["signal"], own["warn"] = warning
-    offered, tasks = _resources(os.environ), _number(os.environ, "SLURM_NTASKS")
-    asked = (spec.resources.nodes, spec.resources.procs_per_node)
-    if tasks and launch["per"] == "process" and asked == (offered.nodes, offered.procs_per_node):
-        # As srun would without options: the tasks may not be the same on all nodes.
+    if whole:
         own["ranks"] = tasks
-        sized = ("--nodes=", "--ntasks=", "--ntasks-per-node=")
-        own["launcher"]["argv"] = [word for word in own["launcher"]["argv"] if not word.startswith(sized)]
     return own
 
 

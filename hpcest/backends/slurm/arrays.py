@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcest.kit.files import write_private
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.model.plan import Plan
 from hpcest.onnode.ids import new_run_id
@@ -57,7 +57,7 @@ def write_array(plans: Plans, at_once: int | None) -> Array:
     launches = [{**plan.launch, "job_name": name} for plan, _ in plans]
     common = {key: value for key, value in launches[0].items() if all(other.get(key) == value for other in launches[1:])}
     tasks = [{key: value for key, value in launch.items() if key not in common} for launch in launches]
-    _write_private(manifest, {"common": common, "tasks": tasks})
+    write_private(manifest, {"common": common, "tasks": tasks})
     limit = f"%{at_once}" if at_once else ""
     # One output for all, appended to: each controller turns to the log of its run as soon as it knows which one that is.
     output = pattern(home.with_suffix(".log"))
@@ -65,13 +65,6 @@ def write_array(plans: Plans, at_once: int | None) -> Array:
     script = home.with_suffix(".sbatch")
     script.write_text(script_text(workspace.arrays, options, first.options["setup"], controller_command(first.launch, manifest)))
     return Array(array_id, name, script)
-
-
-def _write_private(path: Path, value: Any) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(value))
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def task_of(folder: RunFolder) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Slurm(Backend):
 
         asked = request.requested(spec, self.options)
         name = job_name(spec, folder.id, str(asked.pop("job-name", "")))
-        own = {
+        own: dict[str, Any] = {
             "python": self.options.python or sys.executable,
             "time": None,
             "grace": self.options.grace,
@@ -53,7 +53,8 @@ class Slurm(Backend):
         if warning := request.warning(spec, self.options):
             own["signal"], own["warn"] = warning
             own["limit"] = request.time_limit(asked)
-        own["kill_wait"] = self._site().kill_wait
+        site = self._site()
+        own.update(kill_wait=site.kill_wait, binds=list(site.mpi_dirs))
         launch = {**launch, **own}
         if dependency := _dependency(launch.get("after") or (), asked.get("dependency")):
             asked["dependency"] = dependency
@@ -91,10 +92,13 @@ class Slurm(Backend):
 
     def check(self, plan: Plan, folder: RunFolder) -> str:
         """What ``sbatch --test-only`` says of the script: when the job would start, and where."""
+        from hpcest.backends.slurm.refusals import own_words
+
         done = process.run(["sbatch", "--test-only", "/dev/stdin"], env=self._environ, stdin=plan.script, timeout=60)
+        said = own_words(done.err or done.out)
         if not done.ok:
-            raise BackendError(f"Slurm would refuse the job: {own_words(done.err or done.out)}")
-        return own_words(done.err or done.out)
+            raise BackendError(f"Slurm would refuse the job: {said}")
+        return said
 
     def submit(self, plan: Plan, folder: RunFolder) -> Mapping[str, Any]:
         """Give the script to sbatch, once."""
@@ -159,7 +163,7 @@ class Slurm(Backend):
         """Take what waits out of the queue, and have the controllers of what runs end their programs."""
         from hpcest.backends.slurm import canceling
 
-        canceling.cancel(self._ours(jobs), surroundings.for_asking())
+        canceling.cancel(_by_cluster(self._ours(jobs)), surroundings.for_asking())
         return self._look(jobs, newest=time.time())
 
     def _ours(self, jobs: Jobs) -> Jobs:
@@ -225,13 +229,6 @@ def _wanted(folder: RunFolder, facts: Mapping[str, Any]) -> Any:
     if not planned and folder.launch.exists():
         planned = folder.launch.stat().st_mtime
     return Wanted(str(facts.get("id") or ""), str(facts.get("name") or ""), planned)
-
-
-def own_words(message: str) -> str:
-    """What a command of Slurm's said, on one line."""
-    from hpcest.backends.slurm.refusals import own_words as words
-
-    return words(message)
 
 
 def job_name(spec: RunSpec, run_id: str, label: str = "") -> str:

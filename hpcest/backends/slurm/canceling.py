@@ -11,27 +11,27 @@ from hpcest.kit import process
 from hpcest.model.folders import RunFolder
 
 _CHUNK = 500
+Jobs = Mapping[str, tuple[RunFolder, Mapping[str, Any]]]
 _GONE = ("Invalid job id", "already completing or completed", "Job/step already", "Requested partition configuration")
 
 
-def cancel(jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]], environ: Mapping[str, str]) -> None:
-    """End jobs with a command or two for each few hundred. Raises BackendError with scancel's own words.
+def cancel(clusters: Mapping[str, Jobs], environ: Mapping[str, str]) -> None:
+    """End the jobs of each cluster with a command or two for each few hundred. Raises BackendError with scancel's own words.
 
     The batch step alone gets the signal: a signal to a step reaches every process of it, also what serves a
     container's files. A job that starts between the two commands is caught by the second.
     """
-    for folder, _ in jobs.values():
-        with contextlib.suppress(OSError):
-            folder.cancel.touch()  # a job that starts meanwhile sees it, and one that runs at its next heartbeat
-    own = {str(facts["id"]): folder for folder, facts in jobs.values() if facts.get("id") and not facts.get("attached")}
-    clusters = {str(facts.get("cluster", "")) for _, facts in jobs.values()}
-    for cluster in clusters:
+    for jobs in clusters.values():
+        for folder, _ in jobs.values():
+            with contextlib.suppress(OSError):
+                folder.cancel.touch()  # a job that starts meanwhile sees it, and one that runs at its next heartbeat
+    for cluster, jobs in clusters.items():
         where = [f"--clusters={cluster}"] if cluster else []
-        ids = [one for one in own if _cluster_of(jobs, one) == cluster]
-        fresh = {one for one in ids if "_" in one and not _has_started(own[one])}
+        own = {str(facts["id"]): folder for folder, facts in jobs.values() if facts.get("id") and not facts.get("attached")}
+        fresh = {one for one in own if "_" in one and not _has_started(own[one])}
         for chunk in _chunks(sorted(fresh)):  # with a filter or a signal scancel would end all tasks that Slurm keeps as one record
             _scancel([*where, *chunk], environ)
-        for chunk in _chunks([one for one in ids if one not in fresh]):
+        for chunk in _chunks([one for one in own if one not in fresh]):
             _scancel([*where, "--state=PENDING", *chunk], environ)
             _scancel([*where, "--batch", "--signal=TERM", *chunk], environ)
 
@@ -39,10 +39,6 @@ def cancel(jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]], environ: Map
 def _has_started(folder: RunFolder) -> bool:
     """Whether a controller has ever begun an attempt. Then Slurm has a record for this task of an array alone."""
     return any(folder.state.glob("claim.*.json"))
-
-
-def _cluster_of(jobs: Mapping[str, tuple[RunFolder, Mapping[str, Any]]], job: str) -> str:
-    return next(str(facts.get("cluster", "")) for _, facts in jobs.values() if str(facts.get("id")) == job)
 
 
 def _chunks(ids: list[str]) -> Iterable[list[str]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hpcest.backends.sentinels import from_sentinel
 from hpcest.backends.slurm import reasons
+from hpcest.backends.slurm.case import SILENT_S, Case, read
 from hpcest.backends.slurm.polling import Answer
 from hpcest.backends.slurm.queries import JobView
 from hpcest.backends.slurm.site import Site
@@ -19,10 +18,7 @@ from hpcest.kit.lease import span
 from hpcest.model.folders import RunFolder
 from hpcest.model.status import Reason, Status
 from hpcest.onnode import processes
-from hpcest.onnode.record import get_json
 
-#: A controller beats every 15 s; after so long without one there is a doubt.
-SILENT_S = 180.0
 #: A network file system may show the sentinel so much later than Slurm shows the end.
 LATE_S, LATE_COMPLETED_S = 20.0, 60.0
 #: What is missing everywhere is not concluded to be lost before that.
@@ -31,52 +27,6 @@ LOST_S = 300.0
 UNACCOUNTED_LOST_S = 3600.0
 #: After KillWait a job that Slurm requeues is back in the queue within this time.
 REQUEUE_S = 30.0
-_STATE_FILE = re.compile(r"(claim|exit)\.([0-9]+)\.json")
-
-
-@dataclass(frozen=True)
-class Case:
-    """All that a verdict is made of. ``attempt`` is the newest one with a file, -1 if there is none; ``beat`` its heartbeat."""
-
-    job: Mapping[str, Any]
-    view: JobView | None
-    answer: Answer
-    site: Site
-    now: float
-    attempt: int = -1
-    claim: Mapping[str, Any] | None = None
-    sentinel: Mapping[str, Any] | None = None
-    beat: float = 0.0
-    ended: float = 0.0
-    planned: float | None = None
-    canceled: float | None = None
-
-    @property
-    def id(self) -> str:
-        """The Slurm job as one says it."""
-        return str(self.job.get("id") or (self.view.id if self.view else "")) or str(self.job.get("name") or "")
-
-    @property
-    def silent(self) -> float:
-        """Seconds since the controller's last sign."""
-        return self.now - self.beat
-
-    @property
-    def beating(self) -> bool:
-        """Whether a controller is at work."""
-        return self.claim is not None and self.sentinel is None and self.silent <= SILENT_S
-
-    @property
-    def next(self) -> int:
-        """The attempt that a waiting job is to become."""
-        if self.view is not None and self.view.restarts is not None and self.view.source == "squeue":
-            return max(self.view.restarts, 0)
-        return self.attempt + 1 if self.sentinel is not None else max(self.attempt, 0)
-
-    @property
-    def alive(self) -> float:
-        """The last sign of life, in epoch seconds."""
-        return max(float(self.job.get("submitted") or 0.0), self.beat, self.ended, self.planned or 0.0)
 
 
 def evidence(folder: RunFolder, job: Mapping[str, Any], answer: Answer, site: Site, now: float) -> Evidence:
@@ -86,7 +36,7 @@ def evidence(folder: RunFolder, job: Mapping[str, Any], answer: Answer, site: Si
     the launch manifest, or ``name`` (and the number ``task`` of an array) in ``job``. ``facts["job"]`` then has what is to
     be recorded; ``facts["hopeless"]`` is true for a job that waits for what can't come any more.
     """
-    case = _read(folder, Case(job, None, answer, site, now))
+    case = read(folder, Case(job, None, answer, site, now))
     case = replace(case, view=_of_this_attempt(_own(case.job, answer), case.attempt))
     found = _verdict(case)
     if answer.problem and case.view is not None and not (found.status and found.status.finished):
@@ -99,7 +49,7 @@ def evidence(folder: RunFolder, job: Mapping[str, Any], answer: Answer, site: Si
 
 def proof(folder: RunFolder) -> Evidence | None:
     """How a run ended, by the final word of its newest attempt's controller; None without one. Asks nobody."""
-    case = _read(folder, Case({"id": "?"}, None, Answer(), Site(), 0.0))
+    case = read(folder, Case({"id": "?"}, None, Answer(), Site(), 0.0))
     return from_sentinel(case.sentinel) if case.sentinel is not None and _is_final(case.sentinel) else None
 
 
@@ -124,45 +74,6 @@ def _of_this_attempt(view: JobView | None, attempt: int) -> JobView | None:
     """``view``, unless it is from before the run's newest attempt began."""
     old = view is not None and view.source == "squeue" and view.restarts is not None and view.restarts < attempt
     return None if old else view
-
-
-def _read(folder: RunFolder, case: Case) -> Case:
-    """``case`` with the newest attempt's files. The claim first: a run that ends meanwhile has both."""
-    try:
-        names = os.listdir(folder.state)
-    except OSError:
-        names = []
-    attempts = [int(match[2]) for match in map(_STATE_FILE.fullmatch, names) if match]
-    planned = _mtime(folder.launch)
-    case = replace(case, canceled=_mtime(folder.cancel))
-    job = case.job
-    if not job.get("id") and not job.get("name") and planned is not None:
-        job = {"name": str((get_json(str(folder.launch)) or {}).get("job_name") or "")}
-    if not attempts:
-        return replace(case, job=job, planned=planned)
-    newest = max(attempts)
-    claim, beat = get_json(str(folder.claim(newest))), _mtime(folder.claim(newest))
-    sentinel = get_json(str(folder.sentinel(newest)))
-    claim = claim if isinstance(claim, dict) else {} if beat is not None else None
-    if not job.get("id") and claim and claim.get("job"):
-        job = {**job, "id": str(claim["job"])}
-    return replace(
-        case,
-        job=job,
-        attempt=newest,
-        claim=claim,
-        sentinel=sentinel if isinstance(sentinel, dict) else None,
-        beat=beat or 0.0,
-        ended=_mtime(folder.sentinel(newest)) or 0.0,
-        planned=planned,
-    )
-
-
-def _mtime(path: os.PathLike[str]) -> float | None:
-    try:
-        return os.stat(path).st_mtime
-    except OSError:
-        return None
 
 
 def _verdict(case: Case) -> Evidence:
@@ -235,11 +146,20 @@ def _starting(case: Case, view: JobView) -> Evidence:
 def _running(case: Case) -> Evidence:
     host = (case.claim or {}).get("host") or (case.view.nodes if case.view else "")
     if case.silent <= SILENT_S:
-        return Evidence(Status.RUNNING, message=_pause(case.view))
+        return Evidence(Status.RUNNING, message=_pause(case.view) or _cut_off(case))
     if case.view is not None and case.view.state in ("SUSPENDED", "STOPPED"):
         return Evidence(Status.RUNNING, message=_pause(case.view))
     message = f"{host}, on which it runs, gave no sign for {span(case.silent)}, and Slurm has not noticed yet; see: sinfo -N -n {host}"
     return Evidence(Status.NOT_RESPONDING, message=message)
+
+
+def _cut_off(case: Case) -> str:
+    """Nodes that give no sign while the controller does: Slurm takes minutes to notice, and their ranks may be gone."""
+    quiet = sorted(node for node, seen in case.pulses.items() if case.now - seen > SILENT_S)
+    if not quiet:
+        return ""
+    silent = span(case.now - max(case.pulses[node] for node in quiet))
+    return f"{', '.join(quiet)} gave no sign for {silent}, and Slurm has not noticed; see: sinfo -N -n {','.join(quiet)}"
 
 
 def _pause(view: JobView | None) -> str:

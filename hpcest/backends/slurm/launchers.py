@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcest.backends.slurm.mpi import mpirun_flavour
@@ -28,23 +28,25 @@ def _per_node(resources: Resources, per: str) -> int:
     return 1 if per == "node" else resources.procs_per_node
 
 
-def srun(resources: Resources, per: str, *, mpi: str = "", extra: Sequence[str] = (), path: Sequence[str] = ()) -> Launcher:
+def srun(resources: Resources, per: str, *, mpi: str = "", wait: int = 0, sized: bool = True) -> Launcher:
     """One job step over all nodes. ``mpi`` is the ``--mpi`` type; none leaves the site's default.
 
-    ``--kill-on-bad-exit`` and ``--wait``: a rank that dies, or ends long before the others, must not leave them
-    hanging until the time limit. The cores are named here because srun no longer takes them from sbatch.
+    A rank that dies ends the others, which would hang until the time limit; one that ends well does so ``wait``
+    seconds later, or never where that is 0, whatever the site's default is. Without ``sized`` the step has all tasks
+    of its job. The cores are named here because srun no longer takes them from sbatch.
     """
     each = _per_node(resources, per)
-    argv = ["srun", "--kill-on-bad-exit=1", "--wait=60"]
-    argv += [f"--nodes={resources.nodes}", f"--ntasks={resources.nodes * each}", f"--ntasks-per-node={each}"]
+    argv = ["srun", "--kill-on-bad-exit=1", f"--wait={wait}"]
+    if sized:
+        argv += [f"--nodes={resources.nodes}", f"--ntasks={resources.nodes * each}", f"--ntasks-per-node={each}"]
     if resources.cpus:
         argv.append(f"--cpus-per-task={resources.cpus * (resources.procs_per_node if per == 'node' else 1)}")
     if mpi:
         argv.append(f"--mpi={mpi}")
-    return Launcher("srun", (*argv, "--input=none", "--export=ALL", *extra), "slurm")
+    return Launcher("srun", (*argv, "--input=none", "--export=ALL"), "slurm")
 
 
-def mpirun(resources: Resources, per: str, *, mpi: str = "", extra: Sequence[str] = (), path: Sequence[str] = ()) -> Launcher:
+def mpirun(resources: Resources, per: str, *, mpi: str = "", path: Sequence[str] = ()) -> Launcher:
     """The MPI's own launcher. ``mpi`` is its flavour (``openmpi``, ``mpich``, ``intel``); empty: it is asked.
 
     ``path`` are directories that are searched before PATH. Where no mpirun can be asked here (a set-up line
@@ -55,16 +57,16 @@ def mpirun(resources: Resources, per: str, *, mpi: str = "", extra: Sequence[str
     each = _per_node(resources, per)
     total = str(resources.nodes * each)
     if flavour in ("mpich", "intel"):
-        return Launcher("mpirun", (_found("mpiexec", path), "-n", total, "-ppn", str(each), *extra), "pmi")
+        return Launcher("mpirun", (_found("mpiexec", path), "-n", total, "-ppn", str(each)), "pmi")
     argv = [program, "-np", total, "--map-by", f"ppr:{each}:node"]
     if per == "node" or (resources.cpus or 1) > 1:
         argv += ["--bind-to", "none"]  # else all threads of a rank would share one core
     if os.geteuid() == 0:
         argv.append("--allow-run-as-root")
-    return Launcher("mpirun", (*argv, *extra), "ompi")
+    return Launcher("mpirun", tuple(argv), "ompi")
 
 
-def single(resources: Resources, per: str, *, mpi: str = "", extra: Sequence[str] = (), path: Sequence[str] = ()) -> Launcher:
+def single(resources: Resources, per: str) -> Launcher:
     """One process in the batch step itself, without a step. Raises SpecError for more than one."""
     ranks = resources.nodes * _per_node(resources, per)
     if ranks != 1:
@@ -77,8 +79,7 @@ def _found(name: str, path: Sequence[str]) -> str:
     return (shutil.which(name, path=os.pathsep.join(path)) if path else None) or name
 
 
-LAUNCHERS: dict[str, Callable[..., Launcher]] = {"srun": srun, "mpirun": mpirun, "single": single}
-
+KINDS = ("srun", "mpirun", "single")
 _FLAVOURS = ("openmpi", "mpich", "intel")
 
 
@@ -89,7 +90,7 @@ def parse(text: str) -> tuple[str, str]:
     UnknownNameError, SpecError.
     """
     kind, colon, mpi = (text or "auto").partition(":")
-    allowed = ("auto", *LAUNCHERS)
+    allowed = ("auto", *KINDS)
     if kind not in allowed:
         raise UnknownNameError(
             "launcher", kind, allowed, hint=f"allowed: {', '.join(allowed)}, or srun:TYPE with a type of srun --mpi=list"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,32 @@ from hpcest.model.plan import Activation
 from hpcest.model.spec import RunSpec
 
 
-def launcher(spec: RunSpec, launch: Mapping[str, Any], target: SlurmOptions) -> dict[str, Any]:
-    """``kind``, ``argv`` and ``ranks`` of the launcher for a run. Raises SpecError, UnknownNameError."""
-    from dataclasses import replace
+def launcher(spec: RunSpec, launch: Mapping[str, Any], target: SlurmOptions, *, sized: bool = True) -> dict[str, Any]:
+    """``kind``, ``argv`` and ``ranks`` of the launcher for a run. Raises SpecError, UnknownNameError.
 
+    Without ``sized`` srun starts as many ranks as the job has tasks.
+    """
     kind, wanted = launchers.parse(spec.launcher or target.launcher)
-    kind = "srun" if kind == "auto" else kind
     resources = replace(spec.resources, cpus=spec.resources.cpus or target.cpus)
-    offered = site(surroundings.for_asking()).mpi_types if kind == "srun" and (wanted or _may_speak_mpi(spec, launch)) else ()
-    if kind == "srun" and wanted and offered:
-        wanted = mpi.choose(offered, "", wanted)
-    elif offered and (speaks := _speaks(spec, launch) or ("unknown" if spec.distribution else "")):
-        wanted = mpi.choose(offered, speaks)
-    chosen = launchers.LAUNCHERS[kind](resources, launch["per"], mpi=wanted, path=tuple(launch.get("path") or ()))
-    argv = [f"--wait={target.wait}" if word.startswith("--wait=") else word for word in chosen.argv]
-    return {"kind": chosen.kind, "argv": argv, "ranks": chosen.ranks}
+    if kind == "mpirun":
+        chosen = launchers.mpirun(resources, launch["per"], mpi=wanted, path=tuple(launch.get("path") or ()))
+    elif kind == "single":
+        chosen = launchers.single(resources, launch["per"])
+    else:
+        chosen = launchers.srun(resources, launch["per"], mpi=_mpi_type(spec, launch, wanted), wait=target.wait, sized=sized)
+    return {"kind": chosen.kind, "argv": list(chosen.argv), "ranks": chosen.ranks}
+
+
+def _mpi_type(spec: RunSpec, launch: Mapping[str, Any], wanted: str) -> str:
+    """The type for ``srun --mpi``; empty where none is needed, or the site's default is the best guess. Raises SpecError."""
+    if not wanted and not _may_speak_mpi(spec, launch):
+        return ""
+    offered = site(surroundings.for_asking()).mpi_types
+    if wanted or not offered:
+        return mpi.choose(offered, "", wanted)
+    speaks = _speaks(spec, launch)
+    # A distribution says that the ranks want to meet, also where it can't be seen by which MPI.
+    return mpi.choose(offered, speaks) if speaks or spec.distribution else ""
 
 
 def _may_speak_mpi(spec: RunSpec, launch: Mapping[str, Any]) -> bool:

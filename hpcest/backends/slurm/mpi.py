@@ -83,7 +83,7 @@ def flavour(activation: Activation, program: Sequence[str], environ: Mapping[str
     programs and never raises.
     """
     env = _inside(activation, environ)
-    return _linked(activation, _executable(program, env, folder), env) or _of_python(activation, env) or mpirun_flavour("mpirun", env)
+    return _linked(activation, _executable(program, env, folder), env) or _of_python(activation, env) or _of_mpirun(activation, env)
 
 
 def _inside(activation: Activation, environ: Mapping[str, str]) -> dict[str, str]:
@@ -128,6 +128,13 @@ def _linked(activation: Activation, path: str, env: Mapping[str, str]) -> str:
     if "libopen-pal" in names or "libopen-rte" in names or re.search(r"\blibmpi\w*\.so\.[2-9]\d", names):
         return "openmpi"
     return "intel" if any("intel" in where and "mpi" in name for name, where in libraries) else "mpich"
+
+
+def _of_mpirun(activation: Activation, env: Mapping[str, str]) -> str:
+    """The MPI that came with the environment's mpirun: in a container the one that is in there."""
+    if not activation.prefix:
+        return mpirun_flavour("mpirun", env)
+    return spoken_in(run([*activation.prefix, "mpirun", "--version"], env=env, timeout=_ANSWER_S).out)
 
 
 def mpirun_flavour(program: str, environ: Mapping[str, str]) -> str:

@@ -33,8 +33,8 @@ NEWS_S = 1.0
 FRESH_S, WHILE_S = 15.0, 20.0
 #: After a failure: the first wait, and the longest.
 RETRY_S, RETRY_MOST_S = 10.0, 60.0
-#: So long the accounting is left alone after it failed; a cluster without one costs a call in ten minutes.
-UNACCOUNTED_S = 600.0
+#: So long the accounting is left alone after it failed; a cluster without one costs a call in two minutes.
+UNACCOUNTED_S = 120.0
 #: How long to wait for another process that is asking, with and without an older answer to fall back on.
 WAIT_S, WAIT_FIRST_S = 4.0, 15.0
 TIMEOUT_S, AGAIN_TIMEOUT_S, SACCT_TIMEOUT_S = 30.0, 10.0, 10.0
@@ -256,7 +256,10 @@ class Memory:
         self.known = {key: kept for key, kept in self.known.items() if kept[1] > now - KEPT_S}
 
     def note(self, missing: list[Wanted], found: list[JobView], now: float) -> None:
-        """Remember what the accounting said, also that it had nothing; an end that was seen before is kept."""
+        """Remember what the accounting said, also that it had nothing; an end that was seen before is kept.
+
+        What it calls pending or running, and the queue doesn't have, is out of date: it is asked again soon.
+        """
         by_id: dict[str, list[JobView]] = {}
         by_name: dict[str, list[JobView]] = {}
         for view in found:
@@ -265,8 +268,9 @@ class Memory:
         for one in missing:
             rows = by_id.get(one.id, []) if one.id else by_name.get(one.name, [])
             same = [view for view in rows if view.name == one.name or not one.name]
-            before = self.known.get(one.key, [[], 0.0, 0])
-            self.known[one.key] = [same or before[0], now, before[2] + 1]
+            rows, _, times = self.known.get(one.key, [[], 0.0, 0])
+            ends = [view for view in rows if _is_over(view)]
+            self.known[one.key] = [same or ends, now, times + 1 if all(map(_is_over, same)) else 0]
 
     def missing(self, wanted: list[Wanted]) -> list[Wanted]:
         """Which the accounting should be asked for: not in the queue, no end known, and not asked for just now."""

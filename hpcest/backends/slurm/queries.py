@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hpcest.backends.slurm.states import word
+from hpcest.backends.slurm.surroundings import for_asking
 from hpcest.errors import BackendError
 from hpcest.kit.process import Finished, run
 
-#: What stays of Slurm's variables: where the cluster is, and who we are there.
-KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_JWKS", "SLURM_SACK_KEY"})
-_OURS = ("SLURM_", "SQUEUE_", "SACCT_", "SCONTROL_", "SBATCH_", "SRUN_", "SALLOC_")
 CHUNK = 50
 #: Jobs are looked for from a day before: clocks differ, and sacct takes local times.
 EARLIER_S = 86400.0
@@ -64,12 +62,6 @@ class JobView(NamedTuple):
     dependency: str = ""
 
 
-def clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """``environ`` for a query: without what changes the output of Slurm's tools, times as epoch seconds, lists of tasks whole."""
-    kept = {key: value for key, value in environ.items() if key in KEPT or not key.startswith(_OURS)}
-    return {**kept, "SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
-
-
 def squeue(environ: Mapping[str, str], *, cluster: str = "", name: str = "", timeout: float = 30.0) -> list[JobView]:
     """All jobs of this user that slurmctld remembers, each task of an array for itself. Raises QueryError.
 
@@ -78,9 +70,10 @@ def squeue(environ: Mapping[str, str], *, cluster: str = "", name: str = "", tim
     narrow = [*_on(cluster), *([f"--name={name}"] if name else [])]
     base = ["squeue", "-h", "-r", "-t", "all", *narrow]
     layout = ",".join(f"{field}:|" for field in _LONG)
-    done = run([*base, "--me", "-O", layout], env=clean(environ), timeout=timeout)
+    env = for_asking(environ)
+    done = run([*base, "--me", "-O", layout], env=env, timeout=timeout)
     if not done.ok and re.search(r"unrecognized option|invalid option|[Ii]nvalid (job )?(format|field)", done.err):
-        done = run([*base, "-u", str(os.getuid()), "-o", _SHORT], env=clean(environ), timeout=timeout)  # before 20.02
+        done = run([*base, "-u", str(os.getuid()), "-o", _SHORT], env=env, timeout=timeout)  # before 20.02
     return list(_read(done, _of_squeue, len(_LONG)))
 
 
@@ -173,7 +166,7 @@ def _on(cluster: str) -> list[str]:
 def _sacct(environ: Mapping[str, str], chosen: Sequence[str], since: float, *, cluster: str, timeout: float) -> list[JobView]:
     from_day = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(max(0.0, since - EARLIER_S)))
     argv = ["sacct", "-X", "-n", "-P", "-D", "-S", from_day, *_on(cluster), *chosen, "-o", _SACCT]
-    done = run(argv, env=clean(environ), timeout=timeout)
+    done = run(argv, env=for_asking(environ), timeout=timeout)
     rows: dict[tuple[str, str], list[JobView]] = {}
     for view in _read(done, _of_sacct, _SACCT.count(",") + 1):
         rows.setdefault((view.id, view.name), []).append(view)

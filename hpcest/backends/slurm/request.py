@@ -7,7 +7,7 @@ from typing import Any
 
 from hpcest.backends.slurm.options import SlurmOptions
 from hpcest.errors import SpecError
-from hpcest.kit.units import format_memory, format_time, parse_memory, parse_time
+from hpcest.kit.units import format_memory, format_time, parse_memory, parse_signal, parse_time
 from hpcest.model.spec import Resources, RunSpec
 
 Options = dict[str, Any]
@@ -107,17 +107,11 @@ WARN_S = 120
 
 def warning(spec: RunSpec, target: SlurmOptions) -> tuple[str, int] | None:
     """The signal for the ranks and how many seconds before the time limit; None where nobody asked. Raises SpecError."""
-    from hpcest.onnode.signals import number_of
-
     written = str(_given(spec, target).get("signal") or "")
-    name, _, lead = (spec.requeue.signal or written or target.signal).removeprefix("B:").removeprefix("R:").partition("@")
+    name, lead = parse_signal(spec.requeue.signal or written or target.signal)
     if not name and not most_requeues(spec, target):
         return None
-    try:
-        number_of(name or "USR1")
-        times = [spec.requeue.warn, int(lead) if lead else None, target.warn, WARN_S]
-    except ValueError as error:
-        raise SpecError(f"signal {name}@{lead}: {error}", hint="such as USR1, or USR1@120 for 120 seconds before the time limit") from error
+    times = (spec.requeue.warn, lead, target.warn, WARN_S)
     return name or "USR1", next(seconds for seconds in times if seconds is not None)
 
 

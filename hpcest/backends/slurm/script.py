@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hpcest.onnode.rank import boot_argv
 
 if TYPE_CHECKING:
     from submitit.slurm.slurm import SlurmExecutor
@@ -80,5 +81,4 @@ def pattern(path: Path) -> str:
 
 def controller_command(launch: Mapping[str, Any], manifest: Path) -> str:
     """The script's last line: the controller takes the place of the shell, so that signals reach it."""
-    boot = os.path.join(launch["runtime"], "hpcest", "onnode", "boot.py")
-    return "exec " + shlex.join([launch["python"], "-I", "-S", "-X", "utf8", boot, "controller", str(manifest)])
+    return "exec " + shlex.join([*boot_argv(launch), "controller", str(manifest)])

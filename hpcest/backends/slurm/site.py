@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from hpcest.backends.slurm.queries import clean
+from hpcest.backends.slurm.surroundings import for_asking
 from hpcest.errors import HpcestError
 from hpcest.kit.files import read_json, write_json
-from hpcest.kit.localdir import node_local_dir
+from hpcest.kit.localdir import VARIABLE, node_local_dir
 from hpcest.kit.process import run
 
 KEPT_S = 86400.0
@@ -29,7 +29,8 @@ class Site:
     """One cluster. The defaults are Slurm's own, and hold where slurmctld doesn't answer; ``problem`` says so then.
 
     Times in seconds. ``accounting`` is whether sacct answers, ``accounting_type`` what the site has set up;
-    ``mpi_types`` is what ``srun --mpi=list`` offers, ``enforce`` which limits the accounting enforces.
+    ``mpi_types`` is what ``srun --mpi=list`` offers, ``mpi_dirs`` where Slurm keeps what ranks meet by, ``enforce`` which limits
+    the accounting enforces.
     """
 
     version: tuple[int, ...] = ()
@@ -48,30 +49,44 @@ class Site:
     preempt_mode: str = "OFF"
     select_type: str = ""
     proctrack_type: str = ""
+    mpi_dirs: tuple[str, ...] = ()
     problem: str = ""
+
+
+#: What this process knows, by where Slurm is configured and where the answer is kept: the site, and when it was asked.
+_known: dict[tuple[str, str], tuple[Site, float]] = {}
 
 
 def site(environ: Mapping[str, str], *, fresh: bool = False) -> Site:
     """What is known of the cluster that ``environ`` leads to: kept for a day, or asked now where ``fresh``. Never raises."""
+    source = (environ.get("SLURM_CONF", ""), environ.get(VARIABLE, ""))
+    known = _known.get(source)
+    if known is None or fresh or not _lasts(*known):
+        known = _known[source] = _shared(environ, fresh=fresh)
+    return known[0]
+
+
+def _shared(environ: Mapping[str, str], *, fresh: bool) -> tuple[Site, float]:
+    """What some process on this host has asked and kept; else what Slurm says now, kept for all."""
     path = _path(environ)
     kept, when = _kept(path)
-    age = time.time() - when
-    if kept is not None and not fresh and 0 <= age < _lasts(kept):
-        return kept
+    if kept is not None and not fresh and _lasts(kept, when):
+        return kept, when
     found = _probe(environ)
     if found.problem and kept is not None and kept.version:
         found = replace(kept, problem=found.problem)  # what it was yesterday is a better guess than a default
+    now = time.time()
     if path is not None:
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            write_json(path, {"t": time.time(), "site": asdict(found)})
-    return found
+            write_json(path, {"t": now, "site": asdict(found)})
+    return found, now
 
 
-def _lasts(kept: Site) -> float:
-    if kept.problem:
-        return FAILED_S
-    return KEPT_S if kept.accounting or kept.accounting_type.endswith("/none") else DOUBTFUL_S
+def _lasts(kept: Site, when: float) -> bool:
+    """Whether what was asked at the time ``when`` still counts."""
+    good = kept.accounting or kept.accounting_type.endswith("/none")
+    return 0 <= time.time() - when < (FAILED_S if kept.problem else KEPT_S if good else DOUBTFUL_S)
 
 
 def _path(environ: Mapping[str, str]) -> Path | None:
@@ -87,28 +102,29 @@ def _kept(path: Path | None) -> tuple[Site | None, float]:
     try:
         data = (read_json(path) if path else None) or {}
         known = {one.name: data["site"][one.name] for one in fields(Site)}  # KeyError: of another version
-        known |= {name: tuple(known[name]) for name in ("version", "mpi_types")}
+        known |= {name: tuple(known[name]) for name in ("version", "mpi_types", "mpi_dirs")}
         return Site(**known), float(data["t"])
     except (OSError, ValueError, TypeError, KeyError):
         return None, 0.0
 
 
 def _probe(environ: Mapping[str, str]) -> Site:
-    done = run(["scontrol", "show", "config"], env=clean(environ), timeout=TIMEOUT_S)
+    env = for_asking(environ)
+    done = run(["scontrol", "show", "config"], env=env, timeout=TIMEOUT_S)
     config = parse_config(done.out) if done.ok else {}
     if not config:
         words = " ".join((done.err or done.out).split())[:300]
         return Site(problem=words or f"scontrol ended with code {done.code}")
     found = _of_config(config)
-    listed = run(["srun", "--mpi=list"], env=clean(environ), timeout=TIMEOUT_S)
-    return replace(found, mpi_types=parse_mpi(listed.out + "\n" + listed.err), accounting=_accounted(environ, found))
+    listed = run(["srun", "--mpi=list"], env=env, timeout=TIMEOUT_S)
+    return replace(found, mpi_types=parse_mpi(listed.out + "\n" + listed.err), accounting=_accounted(env, found))
 
 
-def _accounted(environ: Mapping[str, str], found: Site) -> bool:
+def _accounted(env: Mapping[str, str], found: Site) -> bool:
     if found.accounting_type.endswith("/none"):
         return False
     today = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() - 60))
-    return run(["sacct", "-X", "-n", "-P", "-S", today, "-o", "JobID"], env=clean(environ), timeout=TIMEOUT_S).ok
+    return run(["sacct", "-X", "-n", "-P", "-S", today, "-o", "JobID"], env=env, timeout=TIMEOUT_S).ok
 
 
 def parse_config(text: str) -> dict[str, str]:
@@ -151,6 +167,7 @@ def _of_config(config: Mapping[str, str]) -> Site:
         "preempt_mode": config.get("PreemptMode") or plain.preempt_mode,
         "select_type": config.get("SelectType", ""),
         "proctrack_type": config.get("ProctrackType", ""),
+        "mpi_dirs": tuple(config[name] for name in ("SlurmdSpoolDir", "PMIxCliTmpDirBase") if config.get(name, "").startswith("/")),
     }
     return replace(plain, **known)
 

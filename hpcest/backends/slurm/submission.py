@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcest.backends.slurm import queries
 from hpcest.backends.slurm.refusals import Kind, kind_of, own_words
-from hpcest.backends.slurm.script import executor_class
+from hpcest.backends.slurm.script import executor, executor_class
 from hpcest.contracts import Say
 from hpcest.errors import BackendError, UncertainError
 from hpcest.kit import process
@@ -70,7 +70,7 @@ class Submission:
         raise AssertionError("not reached")
 
     def _sbatch(self) -> process.Finished:
-        argv = executor_class()._make_submission_command(None, self.script)  # type: ignore[arg-type]
+        argv = executor(self.script.parent, {}, ())._make_submission_command(self.script)
         return process.run(argv, cwd=self.script.parent, env=self.environ, timeout=SBATCH_S)
 
     @staticmethod

@@ -14,7 +14,7 @@ from functools import cache
 
 #: What belongs to the job, step or MPI process that we are called from, or changes what Slurm's commands do.
 DROPPED = (
-    "SLURM_*", "SLURMD_*", "SLURM*_CONF_SERVER", "SBATCH_*", "SALLOC_*", "SRUN_*", "SQUEUE_*", "SACCT_*", "SINFO_*", "SCANCEL_*", "SSTAT_*",
+    "SLURM_*", "SLURMD_*", "SBATCH_*", "SALLOC_*", "SRUN_*", "SQUEUE_*", "SACCT_*", "SCONTROL_*", "SINFO_*", "SCANCEL_*", "SSTAT_*",
     "PMI_*", "PMIX_*", "PMI2_*", "OMPI_COMM_WORLD_*", "OMPI_UNIVERSE_SIZE", "OMPI_MCA_ess*", "OMPI_MCA_orte_*", "PRTE_*",
     "HYDRA_*", "HYDI_*", "MPIR_*", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "SUBMITIT_*", "CUDA_VISIBLE_DEVICES@job", "TMPDIR@job",
 )  # fmt: skip
@@ -42,5 +42,8 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def for_asking(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of squeue, sacct and their like: nothing of the user's changes what they print."""
-    return {**scrubbed(environ), "LC_ALL": "C"}
+    """The environment of squeue, sacct and their like: nothing of the user's changes what they print.
+
+    Times come as epoch seconds, and lists of an array's tasks whole.
+    """
+    return {**scrubbed(environ), "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}

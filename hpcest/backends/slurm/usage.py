@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Any
 
-from hpcest.backends.slurm.queries import CHUNK, EARLIER_S, bases, clean, tasks
+from hpcest.backends.slurm.queries import CHUNK, EARLIER_S, bases, tasks
+from hpcest.backends.slurm.surroundings import for_asking
 from hpcest.kit.process import run
 
 _FIELDS = "JobID,ElapsedRaw,TotalCPU,MaxRSS,TRESUsageInTot,AllocTRES"
@@ -36,7 +37,7 @@ def usage(
     where = ["-M", cluster] if cluster else []
     for at in range(0, len(whole), CHUNK):
         argv = ["sacct", "-n", "-P", "-S", start, *where, "-j", ",".join(whole[at : at + CHUNK]), "-o", _FIELDS]
-        done = run(argv, env=clean(environ), timeout=timeout)
+        done = run(argv, env=for_asking(environ), timeout=timeout)
         if not done.ok:
             break
         for line in done.out.splitlines():

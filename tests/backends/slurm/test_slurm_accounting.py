@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
 from hpcest.backends.slurm import polling
 from hpcest.backends.slurm.polling import Wanted
 from tests.backends.slurm.status_fakes import MINE, Fakes, ask, in_accounts, in_queue, pass_time
-
-
-@pytest.fixture
-def fakes(tmp_path: Path) -> Fakes:
-    made = Fakes(tmp_path)
-    made.says("squeue", in_queue("7", "mine.a", "RUNNING"))
-    made.fails("sacct", "Slurm accounting storage is disabled")
-    return made
-
 
 # ------------------------------------------------------------------ the accounting
 
@@ -53,11 +43,24 @@ def test_what_the_accounting_does_not_have_yet_is_asked_for_again(fakes: Fakes) 
     assert view.state == "COMPLETED"
 
 
-def test_without_an_accounting_it_is_asked_once_in_ten_minutes(fakes: Fakes) -> None:
+def test_what_the_accounting_still_calls_pending_is_not_believed_for_long(fakes: Fakes) -> None:
+    """A task that was canceled before it started: for a moment it is there as part of its array, and then nowhere."""
+    gone = Wanted("5_3", "mine.array", time.time())
+    fakes.says("sacct", in_accounts("5_3", "mine.array", "PENDING"))
+    for _ in range(4):
+        assert ask(fakes, gone).of("5_3", "mine.array") is not None
+        pass_time(fakes, 30)
+    fakes.says("sacct")
+    ask(fakes, gone)
+    pass_time(fakes, 10)
+    assert ask(fakes, gone).of("5_3", "mine.array") is None
+
+
+def test_without_an_accounting_it_is_asked_once_in_two_minutes(fakes: Fakes) -> None:
     gone = Wanted("5", "mine.gone", time.time())
     for _ in range(20):
         assert "disabled" in ask(fakes, gone).unaccounted
-        pass_time(fakes, 60)
+        pass_time(fakes, 10)
     assert len(fakes.calls("sacct")) == 2
 
 

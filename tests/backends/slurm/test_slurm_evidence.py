@@ -134,6 +134,18 @@ def test_what_beats_runs(scene: Scene) -> None:
         assert found.status is Status.RUNNING, found
 
 
+def test_a_node_that_is_cut_off_is_named_while_the_run_goes_on(scene: Scene) -> None:
+    """Of the newest attempt: what older ones left says nothing."""
+    scene.claim(ago=20)
+    for name, ago in {"pulse.0.n1": 10, "pulse.0.n2": 400, "pulse.0.n3": 20, "pulse.1.n4": 900}.items():
+        (scene.folder.state / name).touch()
+        os.utime(scene.folder.state / name, (NOW - ago, NOW - ago))
+    found = scene.look(view("RUNNING"))
+    assert found.status is Status.RUNNING
+    assert found.message.startswith("n2 gave no sign for 6 min")
+    assert "sinfo -N -n n2" in found.message
+
+
 def test_a_silent_controller_is_a_doubt_with_the_nodes_name(scene: Scene) -> None:
     scene.claim(ago=400)
     found = scene.look(view("RUNNING"))

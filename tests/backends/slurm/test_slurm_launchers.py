@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcest.backends.slurm.launchers import LAUNCHERS, mpirun, parse, single, srun
+from hpcest.backends.slurm.launchers import KINDS, mpirun, parse, single, srun
 from hpcest.errors import SpecError, UnknownNameError
 from hpcest.model.spec import Resources
 from tests.cluster.fixtures import Slurm
@@ -26,7 +26,7 @@ def program(folder: Path, name: str, says: str) -> Path:
 
 def test_srun_names_nodes_tasks_and_cores_and_lets_no_rank_hang() -> None:
     """Pitfalls 21 and 23: srun takes no cores from sbatch any more, and a dead rank must end the others."""
-    made = srun(Resources(nodes=2, procs_per_node=3, cpus=4, gpus=2), "process", mpi="pmix")
+    made = srun(Resources(nodes=2, procs_per_node=3, cpus=4, gpus=2), "process", mpi="pmix", wait=60)
     assert made.argv == (
         "srun",
         "--kill-on-bad-exit=1",
@@ -53,9 +53,14 @@ def test_srun_starts_one_task_a_node_for_a_launcher_of_its_own_and_gives_it_all_
     assert {"--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=12"} < set(argv)
 
 
-def test_what_the_user_adds_comes_last_so_that_it_wins() -> None:
-    assert srun(Resources(), "process", extra=("--wait=0", "--cpu-bind=none")).argv[-2:] == ("--wait=0", "--cpu-bind=none")
-    assert mpirun(Resources(), "process", mpi="openmpi", extra=("--mca", "btl", "tcp")).argv[-3:] == ("--mca", "btl", "tcp")
+def test_srun_waits_for_all_ranks_unless_it_is_told_for_how_long() -> None:
+    """Said also where it is for ever: a site may have set another default."""
+    assert "--wait=0" in srun(Resources(nodes=2), "process").argv
+
+
+def test_srun_without_sizes_has_all_tasks_of_its_job() -> None:
+    made = srun(Resources(nodes=2, procs_per_node=2, cpus=3), "process", mpi="pmi2", sized=False)
+    assert made.argv == ("srun", "--kill-on-bad-exit=1", "--wait=0", "--cpus-per-task=3", "--mpi=pmi2", "--input=none", "--export=ALL")
 
 
 def test_mpirun_of_open_mpi_places_ranks_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +160,7 @@ def test_a_launcher_is_named_by_a_text(text: str, meaning: tuple[str, str]) -> N
 def test_an_unknown_launcher_lists_the_known_ones(text: str) -> None:
     with pytest.raises(UnknownNameError, match="launcher") as caught:
         parse(text)
-    assert all(name in caught.value.hint for name in ("auto", *LAUNCHERS))
+    assert all(name in caught.value.hint for name in ("auto", *KINDS))
 
 
 @pytest.mark.parametrize("text", ["single:pmix", "auto:pmix", "srun:", "mpirun:", "mpirun:pmix"])

@@ -29,14 +29,6 @@ print(json.dumps([sorted(answer.views), answer.problem]))
 """
 
 
-@pytest.fixture
-def fakes(tmp_path: Path) -> Fakes:
-    made = Fakes(tmp_path)
-    made.says("squeue", in_queue("7", "mine.a", "RUNNING"))
-    made.fails("sacct", "Slurm accounting storage is disabled")
-    return made
-
-
 def queries_of(fakes: Fakes, seconds: float, step: float = 5.0) -> int:
     """How many queries a loop causes that asks every ``step`` seconds for so long."""
     before = len(fakes.calls("squeue"))

@@ -11,6 +11,7 @@ import pytest
 
 from hpcest.backends.slurm import queries
 from hpcest.backends.slurm.queries import JobView, QueryError
+from hpcest.backends.slurm.surroundings import for_asking
 from tests.backends.slurm.status_fakes import Fakes, in_accounts, in_queue
 from tests.cluster.fixtures import Slurm
 
@@ -247,9 +248,17 @@ def test_what_is_no_time_is_none(text: str) -> None:
 
 def test_the_environment_keeps_the_cluster_and_nothing_that_changes_output() -> None:
     kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "token", "PATH": "/bin", "TZ": "UTC"}
-    dropped = {"SQUEUE_SORT": "i", "SACCT_FORMAT": "x", "SLURM_CLUSTERS": "all", "SLURM_BITSTR_LEN": "4", "SLURM_JOB_ID": "1"}
-    assert queries.clean({**kept, **dropped, "SLURM_TIME_FORMAT": "relative"}) == {
+    dropped = {
+        "SQUEUE_SORT": "i",
+        "SACCT_FORMAT": "x",
+        "SLURM_CLUSTERS": "all",
+        "SCONTROL_ALL": "1",
+        "SLURM_BITSTR_LEN": "4",
+        "SLURM_JOB_ID": "1",
+    }
+    assert for_asking({**kept, **dropped, "LC_ALL": "de_DE.UTF-8", "SLURM_TIME_FORMAT": "relative"}) == {
         **kept,
+        "LC_ALL": "C",
         "SLURM_TIME_FORMAT": "%s",
         "SLURM_BITSTR_LEN": "0",
     }

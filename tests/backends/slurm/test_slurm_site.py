@@ -44,11 +44,19 @@ def fakes(tmp_path: Path) -> Fakes:
     return made
 
 
-def pass_time(fakes: Fakes, seconds: float) -> None:
+def kept(fakes: Fakes) -> Path:
+    """The file with the answer that all processes share."""
     (path,) = (fakes.home / "local").glob("hpcest-*/slurm/site-*.json")
-    data: dict[str, Any] = json.loads(path.read_text())
+    return path
+
+
+def pass_time(fakes: Fakes, seconds: float) -> None:
+    """As if all that is known had been asked so much earlier."""
+    data: dict[str, Any] = json.loads(kept(fakes).read_text())
     data["t"] -= seconds
-    path.write_text(json.dumps(data))
+    kept(fakes).write_text(json.dumps(data))
+    for source, (found, when) in module._known.items():
+        module._known[source] = found, when - seconds
 
 
 def test_the_real_cluster_is_described(slurm: Slurm) -> None:
@@ -101,6 +109,27 @@ def test_another_configuration_is_another_cluster(fakes: Fakes) -> None:
     assert len(fakes.calls("scontrol")) == 2
 
 
+def test_a_process_reads_it_once_and_others_need_not_ask(fakes: Fakes) -> None:
+    first = site(fakes.environ)
+    path, aside = kept(fakes), fakes.home / "aside"
+    path.rename(aside)
+    assert site(fakes.environ) is first
+    assert site({**fakes.environ, "SLURM_CONF": "/elsewhere/slurm.conf"}) is not first, "another cluster has not been asked"
+    aside.rename(path)
+    module._known.clear()  # as another process finds it
+    assert site(fakes.environ) == first
+    assert len(fakes.calls("scontrol")) == 2
+
+
+def test_what_a_process_knows_is_replaced_when_it_asks_anew(fakes: Fakes) -> None:
+    """By itself when the day is over, or for the doctor."""
+    site(fakes.environ)
+    fakes.says("scontrol", *CONFIG.replace("501", "502").splitlines())
+    assert site(fakes.environ).max_array_size == 501
+    assert site(fakes.environ, fresh=True).max_array_size == 502
+    assert site(fakes.environ).max_array_size == 502
+
+
 def test_a_dead_accounting_is_asked_for_again_soon(fakes: Fakes) -> None:
     fakes.fails("sacct", "Connection refused")
     assert not site(fakes.environ).accounting
@@ -146,9 +175,10 @@ def test_no_slurm_at_all_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"t": 9e9, "site": {"cluster": 3}}', "null"])
 def test_a_damaged_answer_is_asked_for_again(fakes: Fakes, damage: str) -> None:
     site(fakes.environ)
-    (path,) = (fakes.home / "local").glob("hpcest-*/slurm/site-*.json")
-    path.write_text(damage)
+    kept(fakes).write_text(damage)
+    module._known.clear()  # as another process finds it
     assert site(fakes.environ).cluster == "far"
+    assert len(fakes.calls("scontrol")) == 2
 
 
 @pytest.mark.parametrize(

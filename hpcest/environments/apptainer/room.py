@@ -1,0 +1,75 @@
+"""Where is built: a folder on a disk with room, not on the network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from hpcest.errors import EnvironmentBuildError
+from hpcest.kit.files import read_json, write_json
+from hpcest.kit.lease import Holder
+from hpcest.kit.units import format_memory
+
+#: What a build needs beside what it makes: archives, wheels, the folders of the tools.
+SPARE_BYTES = 512 << 20
+_PREFIX, _MARK = "hpcest-build-", "builder.json"
+
+
+@contextlib.contextmanager
+def scratch(wanted: str, variables: Mapping[str, str] = os.environ) -> Iterator[Path]:
+    """A private folder to build in, removed at the end: in ``wanted`` (the configuration's), else where TMPDIR says.
+
+    Raises EnvironmentBuildError.
+    """
+    place = wanted or variables.get("TMPDIR") or tempfile.gettempdir()
+    try:
+        sweep(Path(place))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        write_json(folder / _MARK, asdict(Holder.me()))
+    except OSError as error:
+        hint = "set environment: {scratch: DIR} in the configuration, or TMPDIR, to a directory that you can write to"
+        raise EnvironmentBuildError(f"nothing can be built in {place}: {error.strerror}", hint=hint) from None
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def sweep(place: Path) -> None:
+    """Remove what builds left there that were killed: those of this user whose process ran on this host and has gone."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if folder.lstat().st_uid == os.getuid() and Holder(**read_json(folder / _MARK)).is_dead:
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove also what was made read-only."""
+    for parent, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            os.chmod(parent, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Refuse to begin what can't end well; ``needed`` is in bytes. Raises EnvironmentBuildError."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + SPARE_BYTES:
+        raise EnvironmentBuildError(
+            f"{what} needs {format_memory((needed + SPARE_BYTES) >> 20)} in {folder}, where {format_memory(free >> 20)} are free",
+            hint="free some space, or set environment: {scratch: DIR} in the configuration to a directory with room",
+        )
+
+
+def tool_variables(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which Apptainer builds: its temporary files in the scratch folder, nothing of an outer container."""
+    aimed = ("APPTAINER_BIND", "SINGULARITY_BIND", "APPTAINERENV_", "SINGULARITYENV_")
+    kept = {name: value for name, value in variables.items() if not name.startswith(aimed)}
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return {**kept, "TMPDIR": str(temporary), "APPTAINER_TMPDIR": str(temporary), "SINGULARITY_TMPDIR": str(temporary)}

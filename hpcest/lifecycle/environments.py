@@ -1,0 +1,234 @@
+"""Environments apart from runs: build, lock, list, verify, export, share, sweep. What ``hpcest env`` and the SDK call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpcest.contracts import Environment, Lock, Say
+from hpcest.errors import EnvironmentBuildError, SpecError
+from hpcest.kit.files import read_json
+from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.lockfiles import LockFile, check_fit, lock_file, read_lock_file
+from hpcest.lifecycle.prepare import asked_for, choose_environment
+from hpcest.lifecycle.shelves import Row, listed, one_of, store_of
+from hpcest.model.spec import EnvironmentSpec
+
+if TYPE_CHECKING:
+    from hpcest.environments.store.entries import StoredImage
+    from hpcest.environments.store.sweeping import Report
+
+__all__ = ["Row", "build", "built_from", "export", "gc", "listed", "lock", "one_of", "pin", "publish", "verify"]
+
+#: What has packages of its own, which a lock can list.
+LOCKABLE = ("apptainer", "venv", "conda")
+
+
+def chosen(context: Context, spec: EnvironmentSpec, say: Say) -> tuple[Environment, EnvironmentSpec]:
+    """The plugin that builds ``spec``, and the spec with what the configuration adds. Raises SpecError, UnknownNameError."""
+    settings = context.config.environment
+    if spec.kind in ("host", "modules", "existing"):
+        raise SpecError(f"environment kind {spec.kind!r} has nothing to build", hint="it is used as it is: submit with --env")
+    if not asked_for(spec) and spec.kind == "auto":
+        raise SpecError("an environment that asks for nothing has nothing to build", hint="name a file, or give --pip, --conda or --image")
+    kind = settings.kind if spec.kind == "auto" else spec.kind
+    spec = replace(spec, kind=kind, interpreter=spec.interpreter or settings.interpreter)
+    plugin, why = choose_environment(context, spec)
+    say(why)
+    return plugin, replace(spec, kind=plugin.name)
+
+
+def build(context: Context, spec: EnvironmentSpec, say: Say) -> Lock:
+    """Have ``spec`` resolved and built in the workspace, once; says its phases. Raises SpecError, EnvironmentBuildError."""
+    plugin, spec = chosen(context, spec, say)
+    return plugin.prepare(spec, context.workspace, say)
+
+
+def lock(context: Context, spec: EnvironmentSpec, say: Say, *, update: bool = False) -> LockFile:
+    """What ``spec`` came to, as a lock file has it; resolved now where it never was, or with ``update``. Raises SpecError."""
+    asked = spec
+    plugin, spec = chosen(context, spec, say)
+    if plugin.name not in LOCKABLE:
+        raise SpecError(f"an environment of the kind {plugin.name!r} can't be locked", hint=f"kinds with a lock: {', '.join(LOCKABLE)}")
+    forget, resolve = getattr(plugin, "forget", None), getattr(plugin, "resolve", plugin.prepare)
+    if update:
+        if forget is None:
+            raise SpecError(f"the kind {plugin.name!r} can't choose versions anew", hint="change a version in what is asked for")
+        forget(spec, context.workspace)
+    return lock_file(resolve(spec, context.workspace, say), asked)
+
+
+def built_from(context: Context, spec: EnvironmentSpec, path: Path, say: Say) -> EnvironmentSpec:
+    """Build exactly what the lock file ``path`` says; returns ``spec`` as it is to be submitted, which resolves to just that.
+
+    Nothing is chosen anew. Raises SpecError where the lock was made of something else than ``spec``, where its text was
+    changed, and where this machine's Python or base image is another one.
+    """
+    file = read_lock_file(path)
+    if file.kind not in LOCKABLE:
+        raise SpecError(f"{path} is for the kind {file.kind!r}, which has no lock", hint=f"kinds with a lock: {', '.join(LOCKABLE)}")
+    check_fit(file, spec, path)
+    spec = replace(spec, kind=file.kind)
+    if file.kind != "apptainer":
+        spec = _pinned(spec, file, path)
+    plugin, spec = chosen(context, spec, say)
+    if file.base:
+        spec = _on_base(context, plugin, spec, file, path)
+    resolve: Any = getattr(plugin, "resolve", None)
+    found = resolve(spec, context.workspace, say, locked=file.text) if resolve else plugin.prepare(spec, context.workspace, say)
+    if found.key != file.key:
+        raise SpecError(
+            f"the lock file {path} gives another environment here: {found.key[:12]} instead of {file.key[:12]}",
+            hint=f"it was changed by hand, or made for another Python{f' than {file.python}' if file.python else ''}: "
+            f"write it anew with 'hpcest env lock SPEC -o {path} --update'",
+        )
+    if resolve:
+        plugin.build(spec, context.workspace, say, locked=file.text)  # type: ignore[attr-defined]  # what resolves builds
+        _remember(context, found, file)
+    return spec
+
+
+def _pinned(spec: EnvironmentSpec, file: LockFile, path: Path) -> EnvironmentSpec:
+    """``spec`` with the locked packages as its requirements: there is nothing left to choose."""
+    from hpcest.environments.conda.specfile import this_platform
+    from hpcest.environments.locked import read_text as read_pip
+    from hpcest.environments.wish import read_text
+
+    try:
+        packages = read_text(file.text, file.python, this_platform()) if file.kind == "conda" else None
+        pip = packages.pip if packages else read_pip(file.text)
+    except ValueError as error:
+        raise SpecError(f"the lock file {path} can't be read: {error}", hint="take it from git again, or write it anew") from None
+    conda = [f"{one.name}={one.version}={one.build}" for one in packages.conda] if packages else ()
+    options = [line for line in spec.pip if line.startswith("-")]
+    return replace(spec, pip=(*options, *map(str, pip)), conda=tuple(conda))
+
+
+def _on_base(context: Context, plugin: Environment, spec: EnvironmentSpec, file: LockFile, path: Path) -> EnvironmentSpec:
+    """``spec`` on the very base image of the lock: the one that its reference means here, or one that a store has."""
+    from hpcest.environments.store.digests import Digests
+
+    named = spec.image or context.config.environment.image
+    base = store_of(context).base(file.base)
+    if base is not None and not (Path(named).is_file() and Digests().of(Path(named)) == file.base):
+        return replace(spec, image=str(base.path), system=())
+    found = plugin.resolve(spec, context.workspace, _silent, locked=file.text)  # type: ignore[attr-defined]  # it has a base
+    if found.facts["base"] != file.base:
+        raise EnvironmentBuildError(
+            f"the lock file {path} is for the base image {file.base[:12]} ({file.reference}), "
+            f"and here {found.facts['reference']} is {str(found.facts['base'])[:12]}",
+            hint="use the same image file on both sides (image: FILE.sif), publish the environment to a site store, or lock it anew",
+        )
+    return spec
+
+
+def _silent(line: str) -> None:
+    """What is asked on the way interests nobody."""
+
+
+def _remember(context: Context, found: Lock, file: LockFile) -> None:
+    """From now on the request has the answer of the lock file, with the date that it has there."""
+    from hpcest.environments.conda.specfile import this_platform
+    from hpcest.environments.store.specs import Remembered, write_memo
+
+    spec_key = found.facts.get("spec_key")
+    if spec_key:
+        facts = {"python": found.facts["version"], "platform": this_platform(), "name": file.name}
+        write_memo(store_of(context).layout, str(spec_key), Remembered(found.key, file.resolved, found.text, facts))
+
+
+def verify(context: Context, keys: Sequence[str] = ()) -> list[tuple[Row, tuple[str, ...]]]:
+    """Every byte of the environments whose keys begin so, of all in the workspace without any: each with what is wrong with it.
+
+    What is damaged is set aside, and built again when it is needed. Raises UnknownNameError, UsageError.
+    """
+    from hpcest.environments.store.verify import verify as read_all
+
+    rows = [one_of(context, key) for key in keys] if keys else [row for row in listed(context) if not row.site]
+    found = []
+    for row in rows:
+        if row.kind == "apptainer":
+            problems = read_all(store_of(context), row.key).problems
+        else:
+            problems = () if row.state == "ready" else (f"environment {row.key[:12]}: {row.wrong}",)
+        found.append((row, problems))
+    return found
+
+
+def export(context: Context, row: Row, target: Path, say: Say) -> Path:
+    """Write an environment as one SIF that plain Apptainer runs; returns its path. Raises SpecError, EnvironmentBuildError."""
+    from hpcest.environments.apptainer.export import export as write
+
+    return write(_image(context, row, "exported"), target, store_of(context), context.config.environment, say)
+
+
+def export_spec(context: Context, spec: EnvironmentSpec, target: Path, say: Say) -> Path:
+    """Build ``spec`` and write it as one SIF; returns its path. Raises SpecError, EnvironmentBuildError."""
+    from hpcest.environments.apptainer.export import export_base
+
+    if spec.kind == "auto":
+        spec = replace(spec, kind="apptainer")  # what else could become an image
+    found = build(context, spec, say)
+    if found.facts.get("layout") == "image":
+        base = store_of(context).base(str(found.facts["base"]))
+        assert base is not None  # it was just looked up
+        return export_base(base, target)
+    return export(context, one_of(context, found.key), target, say)
+
+
+def publish(context: Context, key: str, site_root: Path) -> StoredImage:
+    """Copy an environment with its base into a site's store, with the answer to its request. Raises EnvironmentBuildError, SpecError."""
+    from hpcest.environments.store.sharing import publish as copy
+    from hpcest.environments.store.specs import Specs
+
+    image, store = _image(context, one_of(context, key), "published"), store_of(context)
+    spec_key = str(image.manifest.get("spec_key") or "")
+    answer = Specs(store).read(spec_key) if spec_key else None
+    known = {spec_key: answer} if answer and answer.lock_key == image.key else {}
+    return copy(image, site_root, base=store.base_of(image), remembered=known)
+
+
+def pin(context: Context, key: str, *, pinned: bool = True) -> Row:
+    """Keep an environment from every sweep, or allow that again. Raises HpcestError for a site's, UnknownNameError."""
+    row = one_of(context, key)
+    store_of(context).pin(_image(context, row, "pinned"), pinned=pinned)
+    return row
+
+
+def _image(context: Context, row: Row, what: str) -> StoredImage:
+    if row.kind != "apptainer":
+        raise SpecError(
+            f"environment {row.key[:12]} is of the kind {row.kind!r}, and can't be {what}",
+            hint="only images can: build it with --env apptainer",
+        )
+    found = store_of(context).look(row.key)
+    if found.image is None:
+        raise EnvironmentBuildError(
+            f"environment {row.key[:12]} can't be {what}: {found.wrong}", hint="build it again: hpcest env build SPEC"
+        )
+    image: StoredImage = found.image
+    return image
+
+
+def gc(context: Context, *, older_than: float = 60 * 86400.0, keep: int = 3, max_size: int | None = None, dry_run: bool = False) -> Report:
+    """Sweep the workspace's images: see ``collect_garbage``. Those of runs that have not ended stay. Raises EnvironmentBuildError."""
+    from hpcest.environments.store.sweeping import collect_garbage
+
+    in_use = set(keys_in_use(context))
+    return collect_garbage(store_of(context), older_than=older_than, keep=keep, max_size=max_size, in_use=in_use, dry_run=dry_run)
+
+
+def keys_in_use(context: Context) -> Iterable[str]:
+    """The keys of the environments of runs that have not ended, and the digests of images that they use as they are."""
+    from hpcest.history import query
+    from hpcest.lifecycle.collect import refresh
+
+    refresh(context)
+    for row in query.unfinished(context.workspace):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            lock = read_json(context.workspace.run(row.id).lock)
+            yield str(lock["key"])
+            yield str(lock["facts"]["base"])
