@@ -57,8 +57,9 @@ def asked(context: Context, what: str | None, options: dict[str, Any]) -> Enviro
 @click.argument("what", metavar="[SPEC]", required=False)
 @asking
 @click.option("--lock", metavar="FILE", type=click.Path(path_type=Path), help="Build what this lock file says; choose no versions.")
+@click.option("--build-on", "on", metavar="NAME", help="The compute target that builds it, in a job; 'here': this machine.")
 @json_option
-def build(what: str | None, lock: Path | None, as_json: bool, **options: Any) -> None:
+def build(what: str | None, lock: Path | None, on: str | None, as_json: bool, **options: Any) -> None:
     """Build the environment SPEC in this workspace, so that runs find it; its key is printed.
 
     --json: an object with kind, key, facts (what the kind says of it), lock (the text of the lock).
@@ -69,7 +70,7 @@ def build(what: str | None, lock: Path | None, as_json: bool, **options: Any) ->
     spec = asked(context, what, options)
     if lock:
         spec = environments.built_from(context, spec, lock, output.say)
-    done = environments.build(context, spec, _silent if lock else output.say)  # which finds what the lock has built
+    done = environments.build(context, spec, _silent if lock else output.say, on=on or "")  # which finds what the lock has built
     if as_json:
         output.print_json({"kind": done.kind, "key": done.key, "facts": done.facts, "lock": done.text})
     else:

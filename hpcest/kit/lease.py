@@ -85,8 +85,10 @@ def lease(
         yield True
     finally:
         stop.set()
-        heart.join()
-        _release(path, stream)
+        try:
+            heart.join()
+        finally:  # also where Ctrl-C comes while we wait
+            _release(path, stream)
 
 
 def wait_notice(say: Callable[[str], None]) -> Waiting:

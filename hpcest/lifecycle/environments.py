@@ -13,7 +13,7 @@ from hpcest.errors import EnvironmentBuildError, SpecError
 from hpcest.kit.files import read_json
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.lockfiles import LockFile, check_fit, lock_file, read_lock_file
-from hpcest.lifecycle.prepare import asked_for, choose_environment
+from hpcest.lifecycle.prepare import asked_for, choose_environment, prepared
 from hpcest.lifecycle.shelves import Row, listed, one_of, store_of
 from hpcest.model.spec import EnvironmentSpec
 
@@ -41,10 +41,13 @@ def chosen(context: Context, spec: EnvironmentSpec, say: Say) -> tuple[Environme
     return plugin, replace(spec, kind=plugin.name)
 
 
-def build(context: Context, spec: EnvironmentSpec, say: Say) -> Lock:
-    """Have ``spec`` resolved and built in the workspace, once; says its phases. Raises SpecError, EnvironmentBuildError."""
+def build(context: Context, spec: EnvironmentSpec, say: Say, *, on: str = "") -> Lock:
+    """Have ``spec`` resolved and built in the workspace, once; says its phases. Raises SpecError, EnvironmentBuildError.
+
+    ``on`` is the compute target that builds, ``here`` this machine; what the configuration says is taken without it.
+    """
     plugin, spec = chosen(context, spec, say)
-    return plugin.prepare(spec, context.workspace, say)
+    return prepared(context, plugin, spec, say, on=on)
 
 
 def lock(context: Context, spec: EnvironmentSpec, say: Say, *, update: bool = False) -> LockFile:

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from typing import Any
 
-from hpcest.contracts import Environment
+from hpcest.contracts import Environment, Lock, Say
 from hpcest.errors import EnvironmentBuildError, SpecError
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.passage import Passage
@@ -86,13 +86,30 @@ def prepare(passage: Passage) -> None:
     """The step that resolves and builds; its lock and its log are kept with the run."""
     assert passage.environment is not None
     try:
-        lock = passage.environment.prepare(passage.spec.environment, passage.context.workspace, passage.say)
+        lock = prepared(passage.context, passage.environment, passage.spec.environment, passage.say)
     except EnvironmentBuildError as error:
         if passage.recorded and error.log:
             shutil.copyfile(error.log, passage.folder.build_log)
         raise
     passage.lock = lock
     keep_lock(passage)
+
+
+def prepared(context: Context, environment: Environment, spec: EnvironmentSpec, say: Say, *, on: str = "") -> Lock:
+    """The lock of ``spec``, its image being there: built on the compute target ``on``, or where the configuration says.
+
+    ``here`` is this machine. Only a kind that can ``resolve`` without building is built elsewhere. Raises SpecError,
+    EnvironmentBuildError.
+    """
+    target = on or context.config.environment.build_on
+    resolve = getattr(environment, "resolve", None)
+    if target and target != "here" and resolve is not None:
+        from hpcest.lifecycle import elsewhere
+
+        lock = resolve(spec, context.workspace, say)
+        if not environment.is_ready(lock, context.workspace):  # type: ignore[attr-defined]  # what resolves says so
+            elsewhere.build_on(context, spec, target, say)
+    return environment.prepare(spec, context.workspace, say)
 
 
 def keep_lock(passage: Passage) -> None:

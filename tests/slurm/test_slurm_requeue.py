@@ -43,6 +43,18 @@ def test_time_limits(cluster: ClusterSite) -> None:
     assert cluster.starts(limit) == ["0.0", "0.1"]
 
 
+def test_checkpoints_without_cgroups(bare_cluster: ClusterSite) -> None:
+    """Where Slurm follows processes by their parents the signal reaches each rank's program all the same, and it alone."""
+    program = "import subprocess\nchild = subprocess.Popen(['sleep', '300'])\n" + CHECKPOINT.replace("LAST", "1")
+    early = ["--time", "1", "--nodes", "2", "--signal", "USR1@50", "--max-requeues", "1"]
+    run = bare_cluster.send(program.replace("sys.exit(0)", "print(child.poll(), flush=True); child.kill(); sys.exit(0)"), *early)
+
+    assert verdict(bare_cluster.ended(run, 120)) == ("Completed", "", 1), bare_cluster.logs()
+    assert bare_cluster.starts(run) == ["0.0", "0.1", "1.0", "1.1"]
+    assert [bare_cluster.log(run, rank, ranks=2) for rank in (0, 1)] == ["goes on from nothing\nNone\n"] * 2
+    assert [bare_cluster.log(run, rank, 1, ranks=2) for rank in (0, 1)] == ["goes on from 0\n"] * 2
+
+
 def test_requeue_by_hand(cluster: ClusterSite) -> None:
     """'scontrol requeue' makes the next attempt of the same run; one more than max_requeues does not start the program."""
     run = cluster.send("time.sleep(300)\n", "--max-requeues", "1")

@@ -145,15 +145,13 @@ class Slurm(Backend):
             answer = polling.jobs(
                 surroundings.for_asking(), wanted, floor=self.options.poll, newest=newest, cluster=cluster, accounting=site.accounting
             )
-            settled |= {run_id: evidence.evidence(folder, facts, answer, site, now) for run_id, (folder, facts) in some.items()}
-        self._give_up_hopeless({run_id: rest[run_id] for run_id in rest if settled[run_id].facts.get("hopeless")})
-        hastening.hasten({str(rest[run_id][1].get("id")): settled[run_id].facts for run_id in rest}, now, surroundings.for_asking())
+            found = {run_id: evidence.evidence(folder, facts, answer, site, now) for run_id, (folder, facts) in some.items()}
+            by_job = {str(facts["id"]): found[run_id].facts for run_id, (_, facts) in some.items() if facts.get("id")}
+            hastening.hasten(by_job, now, surroundings.for_asking(), cluster=cluster)
+            if hopeless := [job for job, facts in by_job.items() if facts.get("hopeless")]:  # an upstream run has failed
+                process.run(["scancel", *_on(cluster), *hopeless], env=surroundings.for_asking(), timeout=30)
+            settled |= found
         return settled
-
-    def _give_up_hopeless(self, jobs: Jobs) -> None:
-        """Take jobs out of the queue that can never start: an upstream run has failed."""
-        if ids := [str(facts["id"]) for _, facts in jobs.values() if facts.get("id")]:
-            process.run(["scancel", *ids], env=surroundings.for_asking(), timeout=30)
 
     def cancel(self, folder: RunFolder, job: Mapping[str, Any]) -> Evidence:
         """End one run; see ``cancel_all``."""
@@ -184,9 +182,17 @@ class Slurm(Backend):
         """What Slurm's accounting says that ended runs have used; nothing where it keeps none."""
         from hpcest.backends.slurm import usage
 
-        ids = {str(facts["id"]): run_id for run_id, facts in jobs.items() if facts.get("id") and not facts.get("attached")}
-        found = usage.usage(surroundings.for_asking(), [*ids], timeout=5.0) if ids and self._site().accounting else {}
-        return {ids[job]: facts for job, facts in found.items() if job in ids}
+        if not self._site().accounting:
+            return {}
+        clusters: dict[str, dict[str, str]] = {}
+        for run_id, facts in jobs.items():
+            if facts.get("id") and not facts.get("attached"):
+                clusters.setdefault(str(facts.get("cluster") or ""), {})[str(facts["id"])] = run_id
+        return {
+            ids[job]: facts
+            for cluster, ids in clusters.items()
+            for job, facts in usage.usage(surroundings.for_asking(), [*ids], cluster=cluster, timeout=5.0).items()
+        }
 
     def findings(self, folder: Path) -> Iterable[tuple[str, str, str, str]]:
         """The cluster, its limits, and whether it takes a job with these options."""
@@ -208,6 +214,11 @@ def _by_cluster(jobs: Jobs) -> dict[str, dict[str, tuple[RunFolder, Mapping[str,
     for run_id, (folder, facts) in jobs.items():
         found.setdefault(str(facts.get("cluster") or ""), {})[run_id] = (folder, facts)
     return found
+
+
+def _on(cluster: str) -> list[str]:
+    """What names a cluster to Slurm's commands; nothing for the default one."""
+    return [f"--clusters={cluster}"] if cluster else []
 
 
 def _known(folder: RunFolder, facts: Mapping[str, Any]) -> Mapping[str, Any]:

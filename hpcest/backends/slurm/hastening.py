@@ -11,16 +11,17 @@ from hpcest.kit import process
 #: credential was revoked, so there must be some seconds in between. Both are moments of slurmctld's clock.
 SOON = "now+5"
 _WORTH_IT_S = 15.0
-_asked_for: set[tuple[str, int]] = set()  # the starts of jobs that this process has asked for
+_asked_for: set[tuple[str, str, int]] = set()  # the starts of jobs that this process has asked for
 
 
-def hasten(jobs: Mapping[str, Mapping[str, Any]], now: float, env: Mapping[str, str]) -> None:
+def hasten(jobs: Mapping[str, Mapping[str, Any]], now: float, env: Mapping[str, str], *, cluster: str = "") -> None:
     """Ask Slurm once for an early start of those that wait for nothing else: by id, the facts of their evidence."""
+    where = [f"--cluster={cluster}"] if cluster else []
     for job, facts in jobs.items():
-        start = (job, int(facts.get("restarts") or 0))
+        start = (cluster, job, int(facts.get("restarts") or 0))
         if start not in _asked_for and _waits_in_vain(facts, now):
             _asked_for.add(start)
-            process.run(["scontrol", "update", f"jobid={job}", f"starttime={SOON}"], env=env, timeout=10)
+            process.run(["scontrol", *where, "update", f"jobid={job}", f"starttime={SOON}"], env=env, timeout=10)
 
 
 def _waits_in_vain(facts: Mapping[str, Any], now: float) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpcest.environments.apptainer.bases import Base
 from hpcest.environments.apptainer.commands import PREFIX, Mount, to_build
+from hpcest.environments.apptainer.compiling import compile_prefix
 from hpcest.environments.apptainer.containeruv import Container, ContainerUv, places_of
 from hpcest.environments.apptainer.packing import LAYER, SINGLE, flatten, join, squash
 from hpcest.environments.apptainer.probe import Home
@@ -77,12 +78,8 @@ class Construction:
         return to_build(self._works.program.path, self._base.path, [Mount(str(self.prefix), PREFIX, writable=True)])
 
     def _compile_and_check(self, packages: Packages) -> None:
-        """Images are read-only, so Python could never keep what it compiles."""
         log, python = self._works.log, f"{PREFIX}/bin/python"
-        jobs = str(len(os.sched_getaffinity(0)))
-        with log.phase("compile"):  # what can't be compiled (a template, code of another Python) can't be imported either
-            argv = [python, "-m", "compileall", "-q", "-j", jobs, "--invalidation-mode", "unchecked-hash", f"{PREFIX}/lib"]
-            self._uv.inside("compile", argv, log, check=False)
+        compile_prefix(self._uv, packages, self._works.store, log)
         with log.phase("check"):
             self._uv.inside("check", [python, "-c", "import ssl, zlib, sys"], log)
             if packages.pip:

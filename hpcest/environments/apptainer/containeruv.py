@@ -50,8 +50,8 @@ class ContainerUv(VersionedUv):
         else:
             self.inside(step, [INSIDE, *words], log, check=check)
 
-    def inside(self, step: str, argv: Sequence[str | Path], log: BuildLog, *, check: bool = True) -> str:
-        """Run a program of a step in the container, the prefix writable at its place. Returns what it printed."""
+    def inside(self, step: str, argv: Sequence[str | Path], log: BuildLog, *, check: bool = True, more: Iterable[Mount] = ()) -> str:
+        """Run a program of a step in the container, the prefix writable at its place, and ``more``. Returns what it printed."""
         self._cache.mkdir(parents=True, exist_ok=True)
         scratch = self.bench.scratch
         mounts = [
@@ -62,6 +62,7 @@ class ContainerUv(VersionedUv):
             Mount(os.path.realpath(self.program), INSIDE),
             *(same(path, writable=False) for path in self._files.values()),
             *(same(path, writable=False) for path in local_folders(self.bench.sources)),
+            *more,
             *(same(path) for path in self.folders),  # a package may write where it is built
         ]
         start = to_build(self._container.apptainer, self._container.base, mounts)

@@ -63,6 +63,11 @@ class Apptainer(Environment):
             more = {"version": resolved.packages.python, "resolved": resolved.when, "spec_key": preparation.spec_key}
             return Lock(self.name, resolved.key, resolved.packages.text, {**facts, **more})
 
+    def is_ready(self, lock: Lock, workspace: WorkspaceFolder) -> bool:
+        """Whether what ``resolve`` returned can be activated now."""
+        store = store_of(workspace, self.settings)
+        return lock.facts["layout"] == "image" or store.look(lock.key).image is not None
+
     @contextlib.contextmanager
     def _preparation(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say) -> Iterator[Any]:
         from hpcest.environments.apptainer.preparation import Preparation

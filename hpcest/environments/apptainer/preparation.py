@@ -197,8 +197,10 @@ class Preparation:
 
     def _build(self, resolved: Resolved) -> None:
         from hpcest.environments.apptainer.building import LOCK, Construction, container_uv, facts_of
+        from hpcest.environments.apptainer.room import check_room
 
         works, packages = self._works, resolved.packages
+        check_room(works.scratch, 256 << 20, f"building {label(resolved.key, self.spec.name)}")
         with works.store.begin(resolved.key, name=self.spec.name, base=self.base.digest) as build:
             works.log.move(build.log)
             uv = container_uv(works, self._wish, self.base, self._home_of(packages))

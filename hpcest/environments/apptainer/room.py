@@ -9,8 +9,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from hpcest.errors import EnvironmentBuildError
+from hpcest.kit import process
 from hpcest.kit.files import read_json, write_json
 from hpcest.kit.lease import Holder
 from hpcest.kit.units import format_memory
@@ -37,7 +39,7 @@ def scratch(wanted: str, variables: Mapping[str, str] = os.environ) -> Iterator[
     try:
         yield folder
     finally:
-        _remove(folder)
+        _discard(folder)
 
 
 def sweep(place: Path) -> None:
@@ -48,12 +50,30 @@ def sweep(place: Path) -> None:
                 _remove(folder)
 
 
+_removers: list[Any] = []  # of this process; those that have ended are forgotten
+
+
+def _discard(folder: Path) -> None:
+    """Have a folder removed without waiting for it: ten thousand small files can take longer than the build did."""
+    _removers[:] = [one for one in _removers if one.poll() is None]
+    _make_writable(folder)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            _removers.append(process.start(["rm", "-rf", "--", folder], output=nowhere, cwd=folder.parent, env=os.environ))
+    except OSError:
+        _remove(folder)
+
+
 def _remove(folder: Path) -> None:
     """Remove also what was made read-only."""
+    _make_writable(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_writable(folder: Path) -> None:
     for parent, _, _ in os.walk(folder):
         with contextlib.suppress(OSError):
             os.chmod(parent, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:

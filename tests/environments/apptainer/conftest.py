@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,7 +92,10 @@ class Site:
         layout = self.store.layout
         for folder in (layout.building, *([layout.leases] if leases else [])):
             assert not folder.exists() or not list(folder.iterdir()), folder
-        assert not list(Path(self.settings.scratch).iterdir())
+        end = time.monotonic() + 20
+        while list(Path(self.settings.scratch).iterdir()):  # nobody waits for its removal
+            assert time.monotonic() < end, list(Path(self.settings.scratch).iterdir())
+            time.sleep(0.05)
 
 
 @pytest.fixture

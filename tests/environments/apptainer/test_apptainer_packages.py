@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,22 @@ def test_pip_packages_are_installed_over_the_base(site: Site, offline: Offline) 
     assert [package.requirement for package in read_text(lock.text, "3.11.2").pip] == ["alpha==1.0", "beta==2.0"]
     assert "Installed 2 packages" in site.image(lock).log.read_text()
     site.nothing_left()
+
+
+def test_one_package_more_compiles_that_one(site: Site, offline: Offline) -> None:
+    """The rest is taken from the image before, and comes to the same bytes as where nothing was there before."""
+    site.build(*offline, "beta")
+    site.said.clear()
+    more = site.build(*offline, "alpha")
+    (compiled,) = [line for line in site.said if line.startswith("compile: ")]
+    anew = site.beside("other").build(*offline, "alpha")
+
+    counts = re.findall(r"\d+", compiled)[:2]
+    assert int(counts[0]) < int(counts[1]), compiled
+    assert more.key == anew.key
+    assert more.facts["sha256"] == anew.facts["sha256"]
+    code = "import alpha, importlib.util, os; print(os.path.exists(importlib.util.cache_from_source(alpha.__file__)))"
+    assert site.python(more, code) == "True"
 
 
 def test_the_second_time_is_one_line(site: Site, offline: Offline) -> None:
