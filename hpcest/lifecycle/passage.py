@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import shutil
 import time
@@ -25,7 +26,6 @@ from hpcest.model.plan import Activation, Plan
 from hpcest.model.spec import SCHEMA, RunSpec
 from hpcest.onnode import processes
 from hpcest.onnode.ids import new_run_id
-from hpcest.onnode.record import put_json
 
 Step = Callable[["Passage"], None]
 
@@ -106,7 +106,7 @@ def _fill(folder: RunFolder, passage: Passage) -> None:
     for part in (folder.events, folder.state, folder.outputs, folder.logs, folder.user_logs, folder.system_logs):
         part.mkdir(parents=True)
     passage.header = header(passage)
-    put_json(str(folder.header), passage.header, sync=False)
+    folder.header.write_text(json.dumps(passage.header), encoding="utf-8")  # nobody sees it yet
     append(folder, "submit", {"e": "status", "v": "Preparing", "by": "submit", "a": 0}, sync=False)
 
 
