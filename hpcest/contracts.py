@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hpcest.errors import BackendError
+from hpcest.errors import BackendError, SpecError
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.model.plan import Activation, Plan, Program
 from hpcest.model.settings import EnvironmentSettings
@@ -73,11 +73,13 @@ class Environment(ABC):
 
     ``name`` is what ``environment: {kind: …}`` says; ``takes`` are the fields of an environment spec
     that it can honour, others make ``auto`` pass it over and an explicit choice an error.
-    ``settings`` are what the configuration says of environments.
+    ``settings`` are what the configuration says of environments. ``resolves`` says whether it can tell what it would build
+    without building it, and build from the text of a lock; such a kind can be built in a job, and be locked in a file.
     """
 
     name: ClassVar[str]
     takes: ClassVar[frozenset[str]] = frozenset()
+    resolves: ClassVar[bool] = False
 
     def __init__(self, settings: EnvironmentSettings | None = None) -> None:
         self.settings = settings or EnvironmentSettings()
@@ -92,6 +94,31 @@ class Environment(ABC):
 
         Safe when several processes prepare the same spec at once. Raises EnvironmentBuildError.
         """
+
+    def resolve(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say, *, locked: str = "") -> Lock:
+        """The lock that ``prepare`` would come to; builds nothing. From ``locked``, a lock's text, nothing is chosen.
+
+        Only for a kind that ``resolves``. Raises SpecError, EnvironmentBuildError.
+        """
+        raise SpecError(f"the kind {self.name!r} can't tell what it would build")
+
+    def rebuild(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say, locked: str) -> Lock:
+        """``prepare`` with what ``locked``, a lock's text, says. Only for a kind that ``resolves``.
+
+        Raises SpecError, EnvironmentBuildError.
+        """
+        raise SpecError(f"the kind {self.name!r} can't be built from a lock")
+
+    def is_ready(self, lock: Lock, workspace: WorkspaceFolder) -> bool:
+        """Whether what ``resolve`` returned could be activated now."""
+        return False
+
+    def forget(self, spec: EnvironmentSpec, workspace: WorkspaceFolder) -> bool:
+        """Have ``spec`` resolved anew the next time; False where it was not resolved before.
+
+        Raises SpecError where nothing is ever remembered.
+        """
+        raise SpecError(f"the kind {self.name!r} can't choose versions anew", hint="change a version in what is asked for")
 
     @abstractmethod
     def activate(self, lock: Lock, workspace: WorkspaceFolder, spec: RunSpec) -> Activation:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpcest.contracts import Environment, Lock, Say
 from hpcest.errors import EnvironmentBuildError, SpecError
@@ -56,11 +56,9 @@ def lock(context: Context, spec: EnvironmentSpec, say: Say, *, update: bool = Fa
     plugin, spec = chosen(context, spec, say)
     if plugin.name not in LOCKABLE:
         raise SpecError(f"an environment of the kind {plugin.name!r} can't be locked", hint=f"kinds with a lock: {', '.join(LOCKABLE)}")
-    forget, resolve = getattr(plugin, "forget", None), getattr(plugin, "resolve", plugin.prepare)
     if update:
-        if forget is None:
-            raise SpecError(f"the kind {plugin.name!r} can't choose versions anew", hint="change a version in what is asked for")
-        forget(spec, context.workspace)
+        plugin.forget(spec, context.workspace)
+    resolve = plugin.resolve if plugin.resolves else plugin.prepare
     return lock_file(resolve(spec, context.workspace, say), asked)
 
 
@@ -80,16 +78,16 @@ def built_from(context: Context, spec: EnvironmentSpec, path: Path, say: Say) ->
     plugin, spec = chosen(context, spec, say)
     if file.base:
         spec = _on_base(context, plugin, spec, file, path)
-    resolve: Any = getattr(plugin, "resolve", None)
-    found = resolve(spec, context.workspace, say, locked=file.text) if resolve else plugin.prepare(spec, context.workspace, say)
+    workspace = context.workspace
+    found = plugin.resolve(spec, workspace, say, locked=file.text) if plugin.resolves else plugin.prepare(spec, workspace, say)
     if found.key != file.key:
         raise SpecError(
             f"the lock file {path} gives another environment here: {found.key[:12]} instead of {file.key[:12]}",
             hint=f"it was changed by hand, or made for another Python{f' than {file.python}' if file.python else ''}: "
             f"write it anew with 'hpcest env lock SPEC -o {path} --update'",
         )
-    if resolve:
-        plugin.build(spec, context.workspace, say, locked=file.text)  # type: ignore[attr-defined]  # what resolves builds
+    if plugin.resolves:
+        plugin.rebuild(spec, workspace, say, file.text)
         _remember(context, found, file)
     return spec
 
@@ -118,7 +116,7 @@ def _on_base(context: Context, plugin: Environment, spec: EnvironmentSpec, file:
     base = store_of(context).base(file.base)
     if base is not None and not (Path(named).is_file() and Digests().of(Path(named)) == file.base):
         return replace(spec, image=str(base.path), system=())
-    found = plugin.resolve(spec, context.workspace, _silent, locked=file.text)  # type: ignore[attr-defined]  # it has a base
+    found = plugin.resolve(spec, context.workspace, _silent, locked=file.text)
     if found.facts["base"] != file.base:
         raise EnvironmentBuildError(
             f"the lock file {path} is for the base image {file.base[:12]} ({file.reference}), "

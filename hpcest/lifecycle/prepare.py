@@ -102,12 +102,11 @@ def prepared(context: Context, environment: Environment, spec: EnvironmentSpec, 
     EnvironmentBuildError.
     """
     target = on or context.config.environment.build_on
-    resolve = getattr(environment, "resolve", None)
-    if target and target != "here" and resolve is not None:
+    if target and target != "here" and environment.resolves:
         from hpcest.lifecycle import elsewhere
 
-        lock = resolve(spec, context.workspace, say)
-        if not environment.is_ready(lock, context.workspace):  # type: ignore[attr-defined]  # what resolves says so
+        lock = environment.resolve(spec, context.workspace, say)
+        if not environment.is_ready(lock, context.workspace):
             elsewhere.build_on(context, spec, target, say)
     return environment.prepare(spec, context.workspace, say)
 

@@ -15,7 +15,7 @@ from hpcest.sdk.requirements import merged, of_conda_file, read_requirements
 from hpcest.sdk.sections import DockerSection, PythonSection, dockerfile_of
 
 if TYPE_CHECKING:
-    from hpcest.sdk.builds import ImageBuildDetails
+    from hpcest.sdk.builds import ImageBuildDetails, ImageDetails
     from hpcest.sdk.workspace import Workspace
 
 FILE_NAME = "azureml_environment.json"
@@ -233,14 +233,45 @@ class Environment:
     def build(self, workspace: Workspace, image_build_compute: Any = None, show_output: bool = True) -> ImageBuildDetails:
         """Have it built in the workspace, if it is not there yet, and wait for that; progress goes to stderr.
 
-        ``image_build_compute`` is Azure's: ``environment: {build_on: …}`` in the configuration says where is built.
+        ``image_build_compute`` is the compute target (or its name) whose job builds it; without it the configuration says.
+        Raises SpecError, EnvironmentBuildError, UnknownNameError.
+        """
+        from hpcest.sdk.builds import build
+
+        target = getattr(image_build_compute, "name", image_build_compute) or ""
+        return build(workspace, self.to_spec(), show_output=show_output, on=str(target))
+
+    def build_local(self, workspace: Workspace, platform: Any = None, show_output: bool = True, **off_azure: Any) -> ImageBuildDetails:
+        """Have it built by this process, whatever the configuration says. ``platform`` and Docker's options have no effect here.
+
         Raises SpecError, EnvironmentBuildError.
         """
         from hpcest.sdk.azure import warn_ignored
         from hpcest.sdk.builds import build
 
-        warn_ignored("Environment.build", {"image_build_compute": image_build_compute}, _BUILD)
-        return build(workspace, self.to_spec(), show_output=show_output)
+        warn_ignored("Environment.build_local", {"platform": platform, **off_azure}, dict.fromkeys(("platform", *off_azure), _NO_DOCKER))
+        return build(workspace, self.to_spec(), show_output=show_output, on="here")
+
+    def get_image_details(self, workspace: Workspace) -> ImageDetails:
+        """What the workspace, or a site's store, has of it. Its versions are chosen if they never were.
+
+        No image is built for that; a kind without images can only say what is there when it is there.
+
+        Raises SpecError, EnvironmentBuildError.
+        """
+        from hpcest.sdk.builds import details
+
+        return details(workspace, self.to_spec())
+
+    @staticmethod
+    def add_private_pip_wheel(workspace: Workspace, file_path: str | Path, exist_ok: bool = False) -> str:
+        """Keep a wheel in the workspace; returns the requirement line that installs it, for ``add_pip_package``.
+
+        Raises SpecError for what is no wheel, and for one that is there already, without ``exist_ok``.
+        """
+        from hpcest.sdk.builds import keep_wheel
+
+        return keep_wheel(workspace, Path(file_path), exist_ok=exist_ok)
 
     # ------------------------------------------------------------------ in a directory
     def save_to_directory(self, path: str | Path, overwrite: bool = False) -> None:
@@ -288,7 +319,7 @@ class Environment:
 
 
 _REGISTRY = {"container_registry": "log in first: apptainer registry login --username NAME docker://REGISTRY"}
-_BUILD = {"image_build_compute": "set environment: {build_on: NAME} in the configuration"}
+_NO_DOCKER = "environments are built without Docker"
 
 
 def lines(name: str, given: Sequence[str] | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from hpcest.sdk.azure import OffAzureWarning
 from hpcest.sdk.dependencies import CondaDependencies
 from hpcest.sdk.requirements import read_requirements
 from hpcest.sdk.sections import DockerSection
+from tests.cluster.fixtures import Apptainer
 
 
 def test_from_files(tmp_path: Path) -> None:
@@ -204,6 +205,36 @@ def test_build(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None
     assert "ready in" in capsys.readouterr().err
     assert Environment("y", kind="venv").build(workspace, show_output=False).key == details.key
     assert capsys.readouterr().err == ""
+
+
+def test_what_there_is_of_an_image(workspace: Workspace, apptainer: Apptainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is built, built by a job of a compute target, and by this process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    asked = EnvironmentSpec("apptainer", image=str(apptainer.debian), steps=("echo hello > /opt/hpcest/env/word",))
+    environment = Environment.from_spec(asked)
+    before = environment.get_image_details(workspace)
+    built = environment.build(workspace, image_build_compute="local", show_output=False)
+    after = environment.get_image_details(workspace)
+
+    assert (before.image_exist, before["key"], before.image) == (False, built.key, "")
+    assert (after.image_exist, after.interpreter_path, after.environment_path) == (True, "/opt/hpcest/env/bin/python", "/opt/hpcest/env")
+    assert (Path(after.image) / "manifest.json").is_file()
+    assert environment.build_local(workspace, show_output=False).key == built.key
+    with pytest.raises(AttributeError, match="no 'registry', but image_exist, kind, key"):
+        after.registry  # noqa: B018
+
+
+def test_wheels_of_ones_own(workspace: Workspace, tmp_path: Path) -> None:
+    wheel = tmp_path / "my_tool-1.0-py3-none-any.whl"
+    wheel.write_bytes(b"PK")
+    line = Environment.add_private_pip_wheel(workspace, wheel)
+
+    assert line == f"my-tool @ {(workspace.folder.environments / 'wheels' / wheel.name).as_uri()}"
+    assert Environment.add_private_pip_wheel(workspace, wheel, exist_ok=True) == line
+    with pytest.raises(SpecError, match="is in the workspace already"):
+        Environment.add_private_pip_wheel(workspace, wheel)
+    with pytest.raises(SpecError, match="is no wheel"):
+        Environment.add_private_pip_wheel(workspace, tmp_path / "tool.zip")
 
 
 def test_conda_dependencies(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,3 +106,17 @@ def test_it_is_built_in_a_job(boxed: ClusterSite, apptainer: Apptainer) -> None:
     assert boxed.log(run) in {"n1\n", "n2\n", "n3\n", "n4\n"}
     assert "squash: " in said.err
     assert {row["compute"] for row in boxed.runs()} == {"cpu", "big"}
+
+
+def test_eight_processes_on_four_hosts_build_once(boxed: ClusterSite) -> None:
+    """They want the same new environment at the same moment: one builds it, the others wait, and all get it."""
+    job = boxed.write("script: train.py\nenvironment: {steps: ['sleep 2; echo made > /opt/hpcest/env/word']}\n", "job.yaml")
+    srun = ["srun", "--nodes=4", "--ntasks=8", "--cpus-per-task=1", "--mem=800M", "--chdir", str(boxed.workspace.root)]
+    done = subprocess.run([*srun, *boxed.argv("env", "build", job)], capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    (key,) = set(done.stdout.split())
+    assert done.stdout.split() == [key] * 8
+    assert done.stderr.count("squash: ") == 1, done.stderr
+    assert done.stderr.count("waiting for ") >= 1
+    assert [path.name for path in (boxed.workspace.environments / "v1" / "images").iterdir()] == [key]

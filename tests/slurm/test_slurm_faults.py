@@ -187,5 +187,7 @@ def test_a_recycled_job_id(cluster: ClusterSite) -> None:
     cluster.until(lambda: "RUNNING" in cluster.slurm.run("squeue", "-h", "-o", "%T", "-j", stranger))
 
     assert cluster.show(run)["status"] != "Running"
+    cluster.cli("cancel", run.id)
+    assert "RUNNING" in cluster.slurm.run("squeue", "-h", "-o", "%T", "-j", stranger)
     cluster.slurm.run("scancel", stranger, own)
     assert cluster.starts(run) == []

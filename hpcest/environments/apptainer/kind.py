@@ -35,6 +35,7 @@ class Apptainer(Environment):
     """
 
     name = "apptainer"
+    resolves = True
     takes = frozenset({"interpreter", "pip", "conda", "channels", "image", "system", "steps", "layout", "variables", "name"})
 
     def missing(self) -> str:
@@ -46,9 +47,9 @@ class Apptainer(Environment):
 
         Safe when several processes prepare the same spec at once. Raises SpecError, EnvironmentBuildError.
         """
-        return self.build(spec, workspace, say)
+        return self.rebuild(spec, workspace, say, "")
 
-    def build(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say, *, locked: str = "") -> Lock:
+    def rebuild(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say, locked: str) -> Lock:
         """``prepare``, from the text of a lock where there is one: nothing is chosen then."""
         with self._preparation(spec, workspace, say) as preparation:
             return self._bare(preparation) if preparation.is_bare else self._built(preparation, locked)

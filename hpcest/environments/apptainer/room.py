@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from hpcest.errors import EnvironmentBuildError
 from hpcest.kit import process
@@ -50,17 +49,11 @@ def sweep(place: Path) -> None:
                 _remove(folder)
 
 
-_removers: list[Any] = []  # of this process; those that have ended are forgotten
-
-
 def _discard(folder: Path) -> None:
     """Have a folder removed without waiting for it: ten thousand small files can take longer than the build did."""
-    _removers[:] = [one for one in _removers if one.poll() is None]
     _make_writable(folder)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            _removers.append(process.start(["rm", "-rf", "--", folder], output=nowhere, cwd=folder.parent, env=os.environ))
-    except OSError:
+    done = process.run(["sh", "-c", 'rm -rf -- "$0" </dev/null >/dev/null 2>&1 &', folder])
+    if not done.ok:
         _remove(folder)
 
 

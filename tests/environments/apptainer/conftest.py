@@ -55,7 +55,7 @@ class Site:
 
     def build(self, *pip: str, locked: str = "", **more: Any) -> Lock:
         """Build an environment of pip packages and what else a spec can name."""
-        return self.kind.build(EnvironmentSpec(pip=pip, **more), self.workspace, self.said.append, locked=locked)
+        return self.kind.rebuild(EnvironmentSpec(pip=pip, **more), self.workspace, self.said.append, locked)
 
     def refusal(self, *pip: str, **more: Any) -> HpcestError:
         """The error of a build that must fail."""
