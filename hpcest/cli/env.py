@@ -84,20 +84,22 @@ def show(key: str, as_json: bool) -> None:
     """Show the environment whose key starts with KEY, with its packages.
 
     --json: an object with what 'env list' has, and layout, base (the Python or the image it was made of), tool, seconds
-    (to build it), log, wrong (what is damaged).
+    (to build it), log, wrong (what is damaged), labels (of the base image).
     """
-    from hpcest.lifecycle.environments import one_of
+    from hpcest.lifecycle.environments import labels, one_of
     from hpcest.lifecycle.shelves import counted
 
-    row = one_of(the_context(), key)
+    context = the_context()
+    row = one_of(context, key)
     row = replace(row, size=counted(row))
+    marks = labels(context, row)
     if as_json:
-        output.print_json(_facts(row, (*_FIELDS, *_MORE)))
+        output.print_json({**_facts(row, (*_FIELDS, *_MORE)), "labels": marks})
         return
     moments = {name: output.moment(getattr(row, name)) for name in ("created", "resolved", "used")}
     resolved = f"{moments['resolved']} ({output.age(row.resolved)} ago)" if row.resolved else ""
     facts = {**_facts(row, (*_FIELDS, *_MORE)), **moments, "resolved": resolved}
-    output.pairs({**facts, "size": _size(row.size or 0), "pinned": "yes" if row.pinned else ""})
+    output.pairs({**facts, "size": _size(row.size or 0), "pinned": "yes" if row.pinned else "", **marks})
 
 
 @env.command(short_help="Read every byte of environments, and say what is damaged.")

@@ -214,6 +214,17 @@ def _image(context: Context, row: Row, what: str) -> StoredImage:
     return image
 
 
+def labels(context: Context, row: Row) -> dict[str, str]:
+    """The labels of the image that an environment is built on; none for a kind without images."""
+    from hpcest.environments.apptainer.program import find
+    from hpcest.environments.apptainer.recipes import labels as read
+
+    program = find() if row.kind == "apptainer" else None
+    image = store_of(context).look(row.key).image if program else None
+    base = store_of(context).base_of(image) if image else None
+    return read(base.path, program.path) if program and base else {}
+
+
 def gc(context: Context, *, older_than: float = 60 * 86400.0, keep: int = 3, max_size: int | None = None, dry_run: bool = False) -> Report:
     """Sweep the workspace's images: see ``collect_garbage``. Those of runs that have not ended stay. Raises EnvironmentBuildError."""
     from hpcest.environments.store.sweeping import collect_garbage

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from functools import cache
 from pathlib import Path
 
 from hpcest.errors import HpcestError
@@ -17,13 +18,8 @@ def travelling_runtime(workspace: WorkspaceFolder) -> Path:
 
     Several processes may make it at once: it is written beside and renamed. Raises HpcestError.
     """
-    package = Path(__file__).parents[1]
-    sources = [package / "__init__.py", *sorted((package / "onnode").glob("*.py"))]
-    digest = hashlib.sha256()
-    contents = [(source.relative_to(package.parent), source.read_bytes()) for source in sources]
-    for name, content in contents:
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    target = workspace.runtime / digest.hexdigest()[:16]
+    digest, contents = _package()
+    target = workspace.runtime / digest
     if target.is_dir():
         return target
     beside = workspace.runtime / f".{uuid.uuid4().hex}"
@@ -37,3 +33,15 @@ def travelling_runtime(workspace: WorkspaceFolder) -> Path:
         if not target.is_dir():
             raise HpcestError(f"{workspace.runtime} can't be written: {error.strerror}") from error
     return target
+
+
+@cache
+def _package() -> tuple[str, tuple[tuple[Path, bytes], ...]]:
+    """The digest of what travels, and its files by their names; read once, as the rest of this process's code was."""
+    package = Path(__file__).parents[1]
+    sources = [package / "__init__.py", *sorted((package / "onnode").glob("*.py"))]
+    contents = tuple((source.relative_to(package.parent), source.read_bytes()) for source in sources)
+    digest = hashlib.sha256()
+    for name, content in contents:
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16], contents

@@ -51,7 +51,7 @@ def test_environments(hpcest: Hpcest, workspace: WorkspaceFolder, built: str) ->
     assert listed[0].split() == ["KIND", "KEY", "NAME", "PYTHON", "PACKAGES", "SIZE", "BUILT", "RESOLVED", "STATE"]
     assert listed[1].startswith(f"venv  {built[:12]}  bare \\x1b  {image['python']}  0         ")
     shown = hpcest("env", "show", built[:6], "--json").json
-    assert list(shown) == [*IMAGE_KEYS, "layout", "base", "tool", "seconds", "log", "wrong"]
+    assert list(shown) == [*IMAGE_KEYS, "layout", "base", "tool", "seconds", "log", "wrong", "labels"]
     assert Path(shown["log"]).is_file()
     assert shown["size"] > 1000
     assert {**{key: shown[key] for key in IMAGE_KEYS}, "size": None} == image

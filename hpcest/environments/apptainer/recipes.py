@@ -10,6 +10,7 @@ import contextlib
 import glob
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,22 +152,19 @@ def _parsed(text: str, log: BuildLog) -> Any:
     return stage
 
 
-def inspect(image: Path, program: str, shim: Path) -> dict[str, Any]:
-    """The labels, the environment and the recipe of an image, as far as spython can tell; empty where it can't.
-
-    ``shim`` is a scratch folder: spython asks for a program called ``singularity``, which not every Apptainer has.
-    """
+def labels(image: Path, program: str) -> dict[str, str]:
+    """The labels of an image, as far as spython can tell; empty where it can't."""
     from spython.main import Client
 
-    link = shim / "singularity"
-    if not link.exists():
-        link.symlink_to(program)
     before = os.environ.get("PATH", os.defpath)
-    os.environ["PATH"] = f"{shim}{os.pathsep}{before}"
-    try:
-        found = Client.inspect(str(image), json=True, quiet=True)
-    except (SystemExit, ValueError, KeyError, OSError):  # it exits where it meets something that it doesn't expect
-        return {}
-    finally:
-        os.environ["PATH"] = before
-    return dict(found.get("attributes") or {}) if isinstance(found, dict) else {}
+    with tempfile.TemporaryDirectory(prefix="hpcest-") as shim:
+        Path(shim, "singularity").symlink_to(program)  # spython knows no other name, which not every Apptainer has
+        os.environ["PATH"] = f"{shim}{os.pathsep}{before}"
+        try:
+            found = Client.inspect(str(image), json=True, quiet=True)
+        except (SystemExit, ValueError, KeyError, OSError):  # it exits where it meets something that it doesn't expect
+            return {}
+        finally:
+            os.environ["PATH"] = before
+    facts = found.get("attributes") if isinstance(found, dict) else None
+    return {str(name): str(value) for name, value in ((facts or {}).get("labels") or {}).items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcest.environments.apptainer.recipes import definition_of, files_of
+from hpcest.environments.apptainer.recipes import definition_of, files_of, labels
 from hpcest.environments.apptainer.references import parse
 from hpcest.environments.buildlog import BuildLog
 from hpcest.environments.secrets import strip
@@ -193,3 +193,11 @@ def test_the_flat_layout(site: Site, offline: Offline) -> None:
     lock = site.build(*offline, "alpha", layout="flat")
     assert site.run(lock, "say-alpha").stdout == "hello from alpha\n"
     site.nothing_left()
+
+
+def test_the_labels_of_an_image(apptainer: Apptainer, tmp_path: Path) -> None:
+    """What the image itself says; nothing of a file that is none."""
+    found = labels(apptainer.debian, str(apptainer.program))
+    assert found["org.label-schema.usage.singularity.deffile.bootstrap"] == "localimage"
+    (tmp_path / "no.sif").write_text("nothing")
+    assert labels(tmp_path / "no.sif", str(apptainer.program)) == {}
