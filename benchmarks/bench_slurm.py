@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -93,7 +94,7 @@ def bench_array(table: Table, folder: Path, made: Context) -> None:
     submitit: list[float] = []
     for _ in range(3):
         specs, _limit = indexed(spec_of(folder, hold=True), f"0-{RUNS - 1}")
-        own.append(timed(lambda specs=specs: submit_together(made, specs, silent)))  # type: ignore[misc]
+        own.append(timed(partial(submit_together, made, specs, silent)))
         submitit.append(timed(lambda: theirs.map_array(print, range(RUNS))))
     table.add(f"submit {RUNS:,} runs as an array", median(own), beside=("submitit.map_array", median(submitit)), target=1.0)
     scancel()

@@ -168,7 +168,7 @@ class Backend(ABC):
 
     def __init__(self, options: Any) -> None:
         self.options = options
-        self.say: Say = _silent
+        self.say: Say = silent
 
     @abstractmethod
     def plan(self, spec: RunSpec, launch: dict[str, Any], folder: RunFolder) -> Plan:
@@ -236,8 +236,8 @@ class Backend(ABC):
         return ()
 
 
-def _silent(line: str) -> None:
-    """The ``say`` of a backend that nobody listens to."""
+def silent(line: str) -> None:
+    """The ``say`` of what nobody listens to."""
 
 
 Plugin = type[Framework] | type[Environment] | type[Backend]

@@ -64,21 +64,18 @@ def build(what: str | None, lock: Path | None, on: str | None, as_json: bool, **
 
     --json: an object with kind, key, facts (what the kind says of it), lock (the text of the lock).
     """
+    from hpcest.contracts import silent
     from hpcest.lifecycle import environments
 
     context = the_context()
     spec = asked(context, what, options)
     if lock:
         spec = environments.built_from(context, spec, lock, output.say)
-    done = environments.build(context, spec, _silent if lock else output.say, on=on or "")  # which finds what the lock has built
+    done = environments.build(context, spec, silent if lock else output.say, on=on or "")  # which finds what the lock has built
     if as_json:
         output.print_json({"kind": done.kind, "key": done.key, "facts": done.facts, "lock": done.text})
     else:
         output.write_name(done.key)
-
-
-def _silent(line: str) -> None:
-    """All was said already."""
 
 
 @click.command(short_help="Write down every package of an environment, to keep in git.")

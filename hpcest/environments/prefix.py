@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcest.contracts import Environment, Lock, Say
+from hpcest.contracts import Environment, Lock, Say, silent
 from hpcest.environments.buildlog import BuildLog
 from hpcest.environments.conda import extra
 from hpcest.environments.images import Image, Shelf
@@ -68,7 +68,7 @@ class CondaPrefix(Environment):
 
     def forget(self, spec: EnvironmentSpec, workspace: WorkspaceFolder) -> bool:
         """Have ``spec`` resolved anew the next time; False where it was not resolved before."""
-        return _Prefix(spec, self.settings, workspace, print).forget()
+        return _Prefix(spec, self.settings, workspace, silent).forget()
 
 
 def _shelf(workspace: WorkspaceFolder, key: str) -> Shelf:
@@ -149,8 +149,10 @@ class _Prefix:
         link(packages.conda, folder, target_prefix=str(folder), cache=cache, say=log.say, channels=self._wish.channels)
 
     def _image(self, key: str, packages: Packages, resolved: float) -> Image:
+        from hpcest.environments.store.entries import label as label_of
+
         shelf = _shelf(self._workspace, key)
-        label = f"environment {self._spec.name} {key[:12]}" if self._spec.name else f"environment {key[:12]}"
+        label = label_of(key, self._spec.name)
         image, wrong = shelf.look()
         if image is not None:
             self._say(f"{label} cached, resolved {span(time.time() - resolved)} ago")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcest.contracts import Environment, Lock, Say
+from hpcest.contracts import Environment, Lock, Say, silent
 from hpcest.errors import EnvironmentBuildError, SpecError
 from hpcest.kit.files import read_json
 from hpcest.lifecycle.context import Context
@@ -116,7 +116,7 @@ def _on_base(context: Context, plugin: Environment, spec: EnvironmentSpec, file:
     base = store_of(context).base(file.base)
     if base is not None and not (Path(named).is_file() and Digests().of(Path(named)) == file.base):
         return replace(spec, image=str(base.path), system=())
-    found = plugin.resolve(spec, context.workspace, _silent, locked=file.text)
+    found = plugin.resolve(spec, context.workspace, silent, locked=file.text)
     if found.facts["base"] != file.base:
         raise EnvironmentBuildError(
             f"the lock file {path} is for the base image {file.base[:12]} ({file.reference}), "
@@ -124,10 +124,6 @@ def _on_base(context: Context, plugin: Environment, spec: EnvironmentSpec, file:
             hint="use the same image file on both sides (image: FILE.sif), publish the environment to a site store, or lock it anew",
         )
     return spec
-
-
-def _silent(line: str) -> None:
-    """What is asked on the way interests nobody."""
 
 
 def _remember(context: Context, found: Lock, file: LockFile) -> None:

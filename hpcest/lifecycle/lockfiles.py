@@ -124,9 +124,9 @@ def asked_of(spec: EnvironmentSpec) -> tuple[str, ...]:
 
     Raises SpecError for what can't be read.
     """
+    from hpcest.environments.conda.channels import public_url
     from hpcest.environments.conda.matchspecs import normalise
     from hpcest.environments.requirements import read
-    from hpcest.environments.secrets import strip
 
     request = read(spec.pip)
     found = [f"conda {one}" for one in normalise(spec.conda)]
@@ -136,12 +136,12 @@ def asked_of(spec: EnvironmentSpec) -> tuple[str, ...]:
     options = request.options
     found += ["pip --pre"] if options.pre else []
     found += [f"pip --no-binary {one}" for one in options.no_binary] + [f"pip --only-binary {one}" for one in options.only_binary]
-    found += [f"channel {number} {strip(one)}" for number, one in enumerate(spec.channels, 1)] if spec.conda else []
+    found += [f"channel {number} {one}" for number, one in enumerate(spec.channels, 1)] if spec.conda else []
     once = {"image": _image(spec.image), "python": spec.interpreter, "layout": spec.layout}
     found += [f"{name} {value}" for name, value in once.items() if value]
     for name, steps in (("system", spec.system), ("step", spec.steps)):
-        found += [f"{name} {number} {_one_line(strip(step))}" for number, step in enumerate(steps, 1)]
-    return tuple(sorted(strip(line) for line in found))
+        found += [f"{name} {number} {_one_line(step)}" for number, step in enumerate(steps, 1)]
+    return tuple(sorted(public_url(line) for line in found))  # tokens of channels too
 
 
 def _image(text: str) -> str:

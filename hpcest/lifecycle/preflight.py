@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpcest.contracts import Backend, Say
+from hpcest.contracts import Backend, Say, silent
 from hpcest.errors import BackendError, HpcestError
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.explain import explain
@@ -175,7 +175,7 @@ def _here(context: Context, spec: RunSpec, say: Say) -> Preflight:
 
 def _try(context: Context, spec: RunSpec, launcher: str, say: Say) -> Trial:
     """Run it once and read what came of it."""
-    passage = submit(context, replace(spec, display_name=f"mpi check {launcher}"), _silent)
+    passage = submit(context, replace(spec, display_name=f"mpi check {launcher}"), silent)
     folder, shown = passage.folder, [""]
     say(f"{launcher}: run {folder.id}")
 
@@ -195,10 +195,6 @@ def _try(context: Context, spec: RunSpec, launcher: str, say: Say) -> Trial:
     found = _measured(text)
     problem = _problem(seen, spec, found, text)
     return Trial(launcher, folder.id, found, problem)
-
-
-def _silent(line: str) -> None:
-    """The steps of a trial were shown when it was planned."""
 
 
 def _logs(folder: RunFolder) -> str:

@@ -52,8 +52,7 @@ def store_of(context: Context) -> Store:
     """The workspace's store of images, with the site's behind it. Raises ConfigError."""
     from hpcest.environments.apptainer.kind import store_of as made
 
-    store: Store = made(context.workspace, context.config.environment)
-    return store
+    return made(context.workspace, context.config.environment)
 
 
 def listed(context: Context) -> list[Row]:

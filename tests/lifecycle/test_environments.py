@@ -101,3 +101,9 @@ def test_what_is_built_is_found_by_the_beginning_of_its_key(tmp_path: Path) -> N
     with pytest.raises(UnknownNameError, match="environment 'x' is not known"):
         one_of(context, "x")
     assert [*keys_in_use(context)] == []
+
+
+def test_tokens_of_channels_stay_out_of_a_lock_file() -> None:
+    """anaconda.org's private channels have theirs in the path."""
+    spec = EnvironmentSpec(conda=("tool",), channels=("https://host/t/tok-123/lab",))
+    assert asked_of(spec) == ("channel 1 https://host/lab", "conda tool")

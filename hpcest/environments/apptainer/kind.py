@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from hpcest.contracts import Environment, Lock, Say
+from hpcest.contracts import Environment, Lock, Say, silent
 from hpcest.environments.apptainer.commands import PREFIX, Mount, run_variables, same, to_run
 from hpcest.environments.apptainer.program import Program, find, missing
 from hpcest.errors import ConfigError, EnvironmentBuildError
@@ -18,6 +18,10 @@ from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.plan import Activation
 from hpcest.model.settings import EnvironmentSettings
 from hpcest.model.spec import EnvironmentSpec, RunSpec
+
+if TYPE_CHECKING:
+    from hpcest.environments.apptainer.preparation import Preparation
+    from hpcest.environments.store.store import Store
 
 #: What of the submitter's would be found first in a container.
 _UNSET = (
@@ -55,7 +59,7 @@ class Apptainer(Environment):
             return self._bare(preparation) if preparation.is_bare else self._built(preparation, locked)
 
     def resolve(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say, *, locked: str = "") -> Lock:
-        """What ``build`` would build, without building it; of the base image alone is made what is needed to know that."""
+        """What ``prepare`` would build, without building it; of the base image alone is made what is needed to know that."""
         with self._preparation(spec, workspace, say) as preparation:
             if preparation.is_bare:
                 return self._bare(preparation)
@@ -70,7 +74,7 @@ class Apptainer(Environment):
         return lock.facts["layout"] == "image" or store.look(lock.key).image is not None
 
     @contextlib.contextmanager
-    def _preparation(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say) -> Iterator[Any]:
+    def _preparation(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say) -> Iterator[Preparation]:
         from hpcest.environments.apptainer.preparation import Preparation
         from hpcest.environments.apptainer.works import Works
 
@@ -89,7 +93,7 @@ class Apptainer(Environment):
             if works.has_log and works.log.path.name.startswith("prepare-"):
                 works.log.path.unlink(missing_ok=True)  # nothing was built: how it was resolved interests nobody
 
-    def _bare(self, preparation: Any) -> Lock:
+    def _bare(self, preparation: Preparation) -> Lock:
         from hpcest.environments.keys import key_of
 
         base, inside = preparation.base, preparation.inside
@@ -99,7 +103,7 @@ class Apptainer(Environment):
         facts = {"base": base.digest, "python": python[0] if python else "python3", "reference": base.reference, "layout": "image"}
         return Lock(self.name, key, f"# image {base.reference}\n# sha256 {base.digest}\n", facts)
 
-    def _built(self, preparation: Any, locked: str) -> Lock:
+    def _built(self, preparation: Preparation, locked: str) -> Lock:
         resolved = preparation.resolve(locked)
         image = preparation.image(resolved)
         facts = {
@@ -165,22 +169,14 @@ class Apptainer(Environment):
         from hpcest.environments.store.specs import Specs
 
         program = find() or Program("", "")
-        with Works(program, store_of(workspace, self.settings), self.settings, _silent) as works:
+        with Works(program, store_of(workspace, self.settings), self.settings, silent) as works:
             known = Specs(works.store).forget(Preparation(spec, works).spec_key)
             if spec.image or self.settings.image:
                 Bases(works).forget(parse(spec.image or self.settings.image))
         return known
 
 
-def _with_log(error: EnvironmentBuildError, works: Any) -> EnvironmentBuildError:
-    """The error, with the log that says more wherever there is one."""
-    if works.has_log and not error.log:
-        works.log.note(f"failed: {error.message}")
-        error.log = str(works.log.path)
-    return error
-
-
-def store_of(workspace: WorkspaceFolder, settings: EnvironmentSettings) -> Any:
+def store_of(workspace: WorkspaceFolder, settings: EnvironmentSettings) -> Store:
     """The store of images of a workspace, with the site's behind it. Raises ConfigError."""
     from hpcest.environments.store.store import Store
 
@@ -214,10 +210,6 @@ def _ago(moment: float) -> str:
     import time
 
     return f"{span(max(0.0, time.time() - moment))} ago"
-
-
-def _silent(line: str) -> None:
-    """Nobody listens."""
 
 
 @hookimpl

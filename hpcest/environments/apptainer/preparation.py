@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from hpcest.environments.apptainer.bases import Base, Bases
@@ -223,11 +222,3 @@ class Preparation:
             "tool": self._works.program.version,
             "variables": variables,
         }
-
-
-def read_lock(path: Path) -> str:
-    """The text of a lock file. Raises SpecError."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"the lock {path} can't be read: {error}") from None

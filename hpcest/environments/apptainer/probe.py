@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -96,8 +95,3 @@ def _ask(program: str, base: str, shown: str) -> Contents:
         pythons=tuple(pythons.items()),
         compiler=next((row[1] for row in rows if row[:1] == ["compiler"]), ""),
     )
-
-
-def as_text(found: Contents) -> str:
-    """For a log."""
-    return json.dumps(asdict(found))

@@ -35,11 +35,6 @@ class Reference:
         name, mark, digest = self.uri.partition("@sha256:")  # what stands before that @ is no user
         return f"{strip(name)}{mark}{digest}"
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether it names a content, which can't be another one tomorrow."""
-        return self.kind == "remote" and "@sha256:" in self.uri
-
 
 def parse(text: str, folder: Path | None = None) -> Reference:
     """The reference that ``text`` is; paths count from ``folder``, default the current one. Raises SpecError.
