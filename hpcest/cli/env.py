@@ -24,8 +24,9 @@ _MORE = ("layout", "base", "tool", "seconds", "log", "wrong")
 def env() -> None:
     """Build, list, lock, verify, export or share environments.
 
-    KEY is the beginning of an environment's key. SPEC is a conda YAML, a requirements file, a job file, an image or its
-    recipe, a folder with one of them, or a registered environment: NAME or NAME:VERSION.
+    KEY is the beginning of an environment's key, or a name: the newest environment of that name. SPEC is a conda YAML, a
+    requirements file, a job file, an image or its recipe, a folder with one of them, or a registered environment: NAME or
+    NAME:VERSION.
     """
 
 
@@ -81,7 +82,7 @@ def _cells(row: Row) -> tuple[Any, ...]:
 @click.argument("key")
 @json_option
 def show(key: str, as_json: bool) -> None:
-    """Show the environment whose key starts with KEY, with its packages.
+    """Show the environment KEY, with its packages.
 
     --json: an object with what 'env list' has, and layout, base (the Python or the image it was made of), tool, seconds
     (to build it), log, wrong (what is damaged), labels (of the base image).
@@ -102,13 +103,15 @@ def show(key: str, as_json: bool) -> None:
     output.pairs({**facts, "size": _size(row.size or 0), "pinned": "yes" if row.pinned else "", **marks})
 
 
-@env.command(short_help="Read every byte of environments, and say what is damaged.")
+@env.command(short_help="Check the files of environments, and say what is damaged.")
 @click.argument("keys", metavar="[KEY]...", nargs=-1)
 @json_option
 def verify(keys: tuple[str, ...], as_json: bool) -> None:
-    """Read every byte of the environments KEY, by default of all in this workspace, and compare it with what was built.
+    """Compare the environments KEY, by default all in this workspace, with what was built.
 
-    What is damaged is set aside, and built again by the next run that needs it. The exit code is 1 if anything is.
+    Of images every byte is read. Of virtual environments and conda prefixes the Python is started, and the files are read
+    that pip, uv or conda have recorded; what nobody recorded is not looked at. What is damaged is set aside, and built
+    again by the next run that needs it. The exit code is 1 if anything is.
 
     --json: a list of objects with kind, key, name, problems (a list of sentences).
     """
@@ -130,17 +133,18 @@ def verify(keys: tuple[str, ...], as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@env.command(short_help="Remove images that were not used for long.")
-@click.option("--older-than", metavar="60d", default="60d", show_default=True, help="How long an image is unused before it goes.")
-@click.option("--keep", metavar="N", type=click.IntRange(0), default=3, show_default=True, help="The newest N of each name stay.")
-@click.option("--max-size", metavar="200G", help="Go on with the least used until the images are smaller than that.")
+@env.command(short_help="Remove environments that were not used for long.")
+@click.option("--older-than", metavar="60d", default="60d", show_default=True, help="How long one is unused before it goes.")
+@click.option("--keep", metavar="N", type=click.IntRange(0), default=3, show_default=True, help="The newest N of each kind and name stay.")
+@click.option("--max-size", metavar="200G", help="Go on with the least used until all are smaller than that.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
 def gc(older_than: str, keep: int, max_size: str | None, dry_run: bool, as_json: bool) -> None:
-    """Remove the images of this workspace that were not used for long, what dead builders left, and base images that nothing needs.
+    """Remove environments of this workspace that were not used for long, what dead builders left, and base images that nothing needs.
 
-    Pinned images stay, those of runs that have not ended, and whatever was used in the last two days. What goes lies in
-    a trash for a day. Site stores and virtual environments are left alone.
+    Pinned ones stay, those of runs that have not ended, and whatever was used in the last two days. What goes lies in
+    a trash for a day; of a virtual environment or conda prefix the folder stays where it is that long, and is not found any
+    more. Site stores are left alone.
 
     --json: an object with gone (a list of objects with label, path, size, reason), kept (label to why), freed (bytes), dry_run.
     """
@@ -176,11 +180,11 @@ def publish(key: str, site_root: Path) -> None:
     output.say(f"{there.label} is in {there.root}; have it found with environment: {{stores: [{there.root}]}} in the site's configuration")
 
 
-@env.command(short_help="Keep an image from 'env gc'.")
+@env.command(short_help="Keep an environment from 'env gc'.")
 @click.argument("key")
 @click.option("--remove", is_flag=True, help="Allow it to go again.")
 def pin(key: str, remove: bool) -> None:
-    """Keep the image KEY for ever, however long nobody uses it."""
+    """Keep the environment KEY for ever, however long nobody uses it."""
     from hpcest.lifecycle.environments import pin as keep
 
     row = keep(the_context(), key, pinned=not remove)

@@ -111,9 +111,9 @@ def lock(what: str | None, target: Path | None, update: bool, **options: Any) ->
 @click.argument("target", metavar="FILE.sif", type=click.Path(path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 def export(what: str, target: Path, overwrite: bool) -> None:
-    """Write the environment KEY, or SPEC (built if need be), as one SIF that runs with plain Apptainer; its path is printed.
+    """Write the environment KEY (or the newest of that name), or SPEC, as one SIF that runs with plain Apptainer.
 
-    Its programs are on PATH: apptainer exec FILE.sif python -c 'import …'
+    SPEC is built if need be; the path is printed. Its programs are on PATH: apptainer exec FILE.sif python -c 'import …'
     """
     from hpcest.errors import UnknownNameError
     from hpcest.lifecycle import environments

@@ -27,6 +27,8 @@ OLDEST_UV = (0, 5)
 OLDEST_PIP = (22, 3)
 #: Names the tool to use, ``uv`` or ``pip``, for who wants the one that isn't chosen.
 CHOICE = "HPCEST_INSTALLER"
+#: uv's own: nothing is fetched, and what its cache has counts as fresh however old it is.
+OFFLINE = "UV_OFFLINE"
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,11 @@ class Bench:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of the tools."""
-        return self.sources.variables(self.variables)
+        """The environment of the tools.
+
+        uv copies: hard links would let whoever edits a file here edit uv's cache, and every environment that is built from it.
+        """
+        return self.sources.variables({"UV_LINK_MODE": "copy", **self.variables})
 
     def write(self, name: str, lines: Sequence[str]) -> Path:
         """A file of requirements in the scratch folder; only its owner can read it, since it may hold secrets."""
@@ -119,13 +124,19 @@ class Uv(Installer):
         except ValueError as error:
             raise log.failure("resolve", f"{self.label} answered in a way that this version can't read: {error}") from None
 
+    @property
+    def is_offline(self) -> bool:
+        """Whether all must come from uv's cache, as ``fetch`` has left it or as the user wants it."""
+        return self.bench.variables.get(OFFLINE, "").lower() not in ("", "0", "false", "no", "off", "n", "f")
+
     def create(self, folder: Path, log: BuildLog) -> None:
         """See Installer."""
         self._run("create", ["venv", "--quiet", "--allow-existing", *self._python(self.bench.python.base), folder], log)
 
     def _install(self, folder: Path, arguments: Sequence[str | Path], log: BuildLog) -> None:
         options = ["--no-deps", *(["--compile-bytecode"] if self.compiles else []), *self.bench.sources.arguments()]
-        options += [] if "--require-hashes" in arguments else ["--refresh"]  # its cache misses changed code of local directories
+        fresh = "--require-hashes" in arguments or self.is_offline
+        options += [] if fresh else ["--refresh"]  # its cache misses changed code of local directories
         self._run("install", ["pip", "install", *self._python(folder / "bin" / "python"), *options, *arguments], log)
 
     def check(self, folder: Path, log: BuildLog) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 import time
 import uuid
 from dataclasses import replace
@@ -16,6 +15,7 @@ from hpcest.environments.buildlog import BuildLog
 from hpcest.environments.conda import extra
 from hpcest.environments.images import Image, Shelf
 from hpcest.environments.keys import key_of
+from hpcest.environments.room import scratch
 from hpcest.errors import EnvironmentBuildError, SpecError
 from hpcest.hookspecs import hookimpl
 from hpcest.kit.lease import lease, span, wait_notice
@@ -87,6 +87,7 @@ class _Prefix:
         self._spec, self._workspace, self._say = spec, workspace, say
         self._began, self._variables = time.monotonic(), dict(os.environ)
         self._wish = wish_of(spec, settings, self._variables)
+        self._place = settings.scratch
         self._glibc = platform.libc_ver()[1] or "2.17"
         self._platform = this_platform()
         self._virtual = virtual_packages(self._platform, glibc=self._glibc, cuda=settings.cuda)
@@ -119,13 +120,13 @@ class _Prefix:
 
     def _chosen(self, specs: Specs, spec_key: str) -> Remembered:
         path = self._store.layout.logs / f"prepare-{uuid.uuid4().hex[:8]}.log"
-        with self._scratch() as scratch, BuildLog(path, self._say, self._wish.hide) as log:
-            packages = self._choose(Path(scratch), log)
+        with scratch(self._place, self._variables) as folder, BuildLog(path, self._say, self._wish.hide) as log:
+            packages = self._choose(folder, log)
         path.unlink(missing_ok=True)
         key = key_of({"recipe": RECIPE, "kind": "conda", **packages.key()})
         return specs.keep(spec_key, key, lock=packages.text, facts={"python": packages.python})
 
-    def _choose(self, scratch: Path, log: BuildLog) -> Packages:
+    def _choose(self, room: Path, log: BuildLog) -> Packages:
         from hpcest.environments.brought import brought_by
         from hpcest.environments.choosing import choose_conda, choose_pip
         from hpcest.environments.wish import Packages
@@ -137,9 +138,9 @@ class _Prefix:
             return packages
         if not python:
             raise SpecError("pip packages need a Python, and the conda packages bring none", hint="add python to the conda packages")
-        self._link(packages, scratch / "env", log)  # only when it is there is it known what conda brings
-        uv = self._uv(python, scratch, "python3")
-        return replace(packages, pip=choose_pip(self._wish, uv, brought_by(scratch / "env"), log))
+        self._link(packages, room / "env", log)  # only when it is there is it known what conda brings
+        uv = self._uv(python, room, "python3")
+        return replace(packages, pip=choose_pip(self._wish, uv, brought_by(room / "env"), log))
 
     def _link(self, packages: Packages, folder: Path, log: BuildLog) -> None:
         from hpcest.environments.choosing import conda_cache
@@ -201,8 +202,8 @@ class _Prefix:
         self._link(packages, folder, log)
         python = folder / "bin" / "python"
         if packages.pip:
-            with self._scratch() as scratch, log.phase("install") as done:
-                uv = self._uv(packages.python, Path(scratch), str(python))
+            with scratch(self._place, self._variables) as room, log.phase("install") as done:
+                uv = self._uv(packages.python, room, str(python))
                 uv.install(folder, packages.pip, log)
                 uv.check(folder, log)
                 done.append(f"{len(packages.pip)} packages")
@@ -212,18 +213,15 @@ class _Prefix:
         (folder / "packages.lock").write_text(packages.text, encoding="utf-8")
         return variables_of(folder, str(folder))
 
-    def _uv(self, version: str, scratch: Path, path: str) -> VersionedUv:
+    def _uv(self, version: str, room: Path, path: str) -> VersionedUv:
         from hpcest.environments.choosing import VersionedUv
         from hpcest.environments.installers import Bench
         from hpcest.environments.interpreter import Interpreter
 
         python = Interpreter(path, path, "", version, "cpython", f"linux-{platform.machine()}")
-        uv = VersionedUv(Bench(python, self._wish.sources, self._wish.veil, scratch, self._variables))
+        uv = VersionedUv(Bench(python, self._wish.sources, self._wish.veil, room, self._variables))
         uv.glibc = self._glibc
         return uv
-
-    def _scratch(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="hpcest-build-", ignore_cleanup_errors=True)
 
 
 @hookimpl

@@ -14,6 +14,8 @@ _USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15})://([^/\s'\"]+)@([^/?#\s'\"]*
 _PARAMETER = re.compile(
     r"([?&][\w.-]{0,40}(?:sig|signature|token|key|secret|password|credential|auth)[\w.-]{0,40})=[^&#\s'\"]+", re.IGNORECASE
 )
+# /t/TOKEN/ directly after the host, as conda channels have it; over other schemes (docker://host/t/NAME) that is an image's name.
+_TOKEN = re.compile(r"(https?://[^/\s'\"]{1,300})/t/([^/\s'\"]+(?=/)|[\w${}-]+(?![\w-]|\.\w))")
 _NAME = re.compile(r"\$\{([A-Z0-9_]+)\}")
 #: A shorter one is too likely to be a word by itself.
 SHORTEST_SECRET = 5
@@ -22,9 +24,16 @@ SHORTEST_SECRET = 5
 def strip(text: str) -> str:
     """``text`` without the user names, passwords, tokens and signatures of the URLs in it.
 
-    The user of an SSH address stays where it has no password: ``git@`` is no secret, and is needed.
+    The user of an SSH address stays where it has no password: ``git@`` is no secret, and is needed. Of a conda channel,
+    ``https://host/t/TOKEN/channel``, the two words before its name go.
     """
-    return _PARAMETER.sub(r"\1=***", _USER.sub(_without_user, text))
+    text = _TOKEN.sub(r"\1", _USER.sub(_without_user, text))
+    return _PARAMETER.sub(r"\1=***", text)
+
+
+def has_secret(text: str) -> bool:
+    """Whether ``text`` has a URL with credentials in it."""
+    return strip(text) != text
 
 
 def _without_user(found: re.Match[str]) -> str:
@@ -57,6 +66,7 @@ class Veil:
         self._variables = variables
         self._words: dict[str, str] = {}
         self._users: dict[str, str] = {}
+        self._tokens: dict[str, str] = {}
         self._whole: dict[str, str] = {}
         for url in urls:
             self._learn(expand(url, variables))
@@ -73,6 +83,9 @@ class Veil:
                 word = user.partition(":")[2] or user
                 self._words.update({word: "***", unquote(word): "***"})
                 self._users.setdefault(host, user)
+        for before, token in _TOKEN.findall(url):
+            self._words[token] = "***"
+            self._tokens.setdefault(re.split(r"[/@]", before)[-1], token)
         for found in _PARAMETER.finditer(url):
             self._words[found.group().partition("=")[2]] = "***"
 
@@ -89,5 +102,7 @@ class Veil:
             return self._whole[url]
         scheme, mark, rest = expand(url, self._variables).partition("://")
         host = re.split(r"[/?#]", rest)[0]
+        if token := self._tokens.get(host, ""):
+            rest = f"{host}/t/{token}{rest[len(host) :]}"
         user = self._users.get(host, "")
         return f"{scheme}{mark}{user}@{rest}" if user else f"{scheme}{mark}{rest}"

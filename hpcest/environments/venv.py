@@ -42,7 +42,7 @@ class Venv(Environment):
         """
         order = _order(spec, workspace)
         try:
-            with Workshop(order, workspace.environments, spec.name, say) as shop:
+            with Workshop(order, workspace.environments, spec.name, say, scratch=self.settings.scratch) as shop:
                 resolved = shop.resolve()
                 shop.image(resolved)
         except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 import uuid
 from functools import cached_property
@@ -12,10 +11,11 @@ from types import TracebackType
 
 from hpcest.contracts import Say
 from hpcest.environments.buildlog import BuildLog
-from hpcest.environments.images import Image, Shelf
-from hpcest.environments.installers import Bench, Installer, choose
+from hpcest.environments.images import BAD, Image, Shelf
+from hpcest.environments.installers import OFFLINE, Bench, Installer, choose
 from hpcest.environments.locked import Pinned, cleared, restricted
 from hpcest.environments.resolving import Memo, Order, Resolved
+from hpcest.environments.room import scratch
 from hpcest.errors import EnvironmentBuildError
 from hpcest.kit.lease import lease, span, wait_notice
 
@@ -23,8 +23,10 @@ from hpcest.kit.lease import lease, span, wait_notice
 class Workshop:
     """One preparation. What only a build needs (log, scratch folder, installer) is made when it is first used."""
 
-    def __init__(self, order: Order, environments: Path, name: str, say: Say) -> None:
+    def __init__(self, order: Order, environments: Path, name: str, say: Say, *, scratch: str = "") -> None:
         self._order, self._environments, self._name, self._say = order, environments, name, say
+        self._place = scratch
+        self._variables = dict(order.variables)
         self._memo = Memo(environments, order)
         self._began = time.monotonic()
         self._to_close = contextlib.ExitStack()
@@ -43,9 +45,9 @@ class Workshop:
 
     @cached_property
     def _installer(self) -> Installer:
-        scratch = Path(self._to_close.enter_context(tempfile.TemporaryDirectory(prefix="hpcest-build-", ignore_cleanup_errors=True)))
         order = self._order
-        installer = choose(Bench(order.python, order.sources, order.veil, scratch, order.variables), self._log)
+        folder = self._to_close.enter_context(scratch(self._place, order.variables))
+        installer = choose(Bench(order.python, order.sources, order.veil, folder, self._variables), self._log)
         self._log.say(f"environment{f' {self._name}' if self._name else ''}: using {installer.label} for {order.python}")
         return installer
 
@@ -106,6 +108,8 @@ class Workshop:
                 self._say(f"{self._label(resolved.key)} was built by another process meanwhile")
                 return
             folder = shelf.begin()
+            if any(left.why == BAD for left in shelf.left()) and not self._variables.get(OFFLINE):
+                self._variables["UV_NO_CACHE"] = "1"  # what was damaged may have come from there
             try:
                 self._log.move(shelf.log_of(folder))
                 self._build(folder, resolved)

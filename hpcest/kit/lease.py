@@ -74,21 +74,27 @@ def lease(
     and has gone. Others wait: ``waiting(holder)`` is called at first and then every 15 s. Raises OSError
     where the lease can't be written.
     """
-    stream = _acquire(path, Holder.me(describe), ttl, done, waiting)
-    if stream is None:
-        yield False
-        return
-    stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(stream, stop, ttl / 5), name=f"lease {path.name}", daemon=True)
-    heart.start()
+    me = Holder.me(describe)
     try:
-        yield True
-    finally:
-        stop.set()
+        stream = _acquire(path, me, ttl, done, waiting)
+        if stream is None:
+            yield False
+            return
+        stop = threading.Event()
+        heart = threading.Thread(target=_beat, args=(stream, stop, ttl / 5), name=f"lease {path.name}", daemon=True)
         try:
-            heart.join()
-        finally:  # also where Ctrl-C comes while we wait
-            _release(path, stream)
+            heart.start()
+            yield True
+        finally:
+            stop.set()
+            try:
+                if heart.ident:
+                    heart.join()
+            finally:  # also where Ctrl-C comes while we wait
+                _release(path, stream)
+    except BaseException:
+        _forsake(path, me)  # Ctrl-C may have come when the lease was there and nobody had its descriptor yet
+        raise
 
 
 def wait_notice(say: Callable[[str], None]) -> Waiting:
@@ -207,6 +213,13 @@ def _release(path: Path, fd: int) -> None:
         if os.path.samestat(os.fstat(fd), os.stat(path)):
             path.unlink()
     os.close(fd)
+
+
+def _forsake(path: Path, me: Holder) -> None:
+    """Remove the lease if it is ours still, by what is written in it."""
+    with contextlib.suppress(OSError):
+        if _look(path)[1] == me:
+            path.unlink()
 
 
 def _user() -> str:

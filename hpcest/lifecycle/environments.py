@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcest.contracts import Environment, Lock, Say, silent
+from hpcest.contracts import Environment, Lock, Say
 from hpcest.errors import EnvironmentBuildError, SpecError
 from hpcest.kit.files import read_json
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.lockfiles import LockFile, check_fit, lock_file, read_lock_file
 from hpcest.lifecycle.prepare import asked_for, choose_environment, prepared
-from hpcest.lifecycle.shelves import Row, listed, one_of, store_of
+from hpcest.lifecycle.shelves import Row, listed, one_of, place_of, store_of
 from hpcest.model.spec import EnvironmentSpec
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def built_from(context: Context, spec: EnvironmentSpec, path: Path, say: Say) ->
         spec = _pinned(spec, file, path)
     plugin, spec = chosen(context, spec, say)
     if file.base:
-        spec = _on_base(context, plugin, spec, file, path)
+        from hpcest.environments.apptainer.lockedbase import on_base
+
+        spec = on_base(spec, file.base, file.origin, store=store_of(context), settings=context.config.environment, say=say)
     workspace = context.workspace
     found = plugin.resolve(spec, workspace, say, locked=file.text) if plugin.resolves else plugin.prepare(spec, workspace, say)
     if found.key != file.key:
@@ -87,7 +89,7 @@ def built_from(context: Context, spec: EnvironmentSpec, path: Path, say: Say) ->
             f"write it anew with 'hpcest env lock SPEC -o {path} --update'",
         )
     if plugin.resolves:
-        plugin.rebuild(spec, workspace, say, file.text)
+        prepared(context, plugin, spec, say, locked=file.text)
         _remember(context, found, file)
     return spec
 
@@ -108,24 +110,6 @@ def _pinned(spec: EnvironmentSpec, file: LockFile, path: Path) -> EnvironmentSpe
     return replace(spec, pip=(*options, *map(str, pip)), conda=tuple(conda))
 
 
-def _on_base(context: Context, plugin: Environment, spec: EnvironmentSpec, file: LockFile, path: Path) -> EnvironmentSpec:
-    """``spec`` on the very base image of the lock: the one that its reference means here, or one that a store has."""
-    from hpcest.environments.store.digests import Digests
-
-    named = spec.image or context.config.environment.image
-    base = store_of(context).base(file.base)
-    if base is not None and not (Path(named).is_file() and Digests().of(Path(named)) == file.base):
-        return replace(spec, image=str(base.path), system=())
-    found = plugin.resolve(spec, context.workspace, silent, locked=file.text)
-    if found.facts["base"] != file.base:
-        raise EnvironmentBuildError(
-            f"the lock file {path} is for the base image {file.base[:12]} ({file.reference}), "
-            f"and here {found.facts['reference']} is {str(found.facts['base'])[:12]}",
-            hint="use the same image file on both sides (image: FILE.sif), publish the environment to a site store, or lock it anew",
-        )
-    return spec
-
-
 def _remember(context: Context, found: Lock, file: LockFile) -> None:
     """From now on the request has the answer of the lock file, with the date that it has there."""
     from hpcest.environments.conda.specfile import this_platform
@@ -138,20 +122,19 @@ def _remember(context: Context, found: Lock, file: LockFile) -> None:
 
 
 def verify(context: Context, keys: Sequence[str] = ()) -> list[tuple[Row, tuple[str, ...]]]:
-    """Every byte of the environments whose keys begin so, of all in the workspace without any: each with what is wrong with it.
+    """The environments ``keys``, by default all in the workspace, compared with what was built: each with what is wrong with it.
 
-    What is damaged is set aside, and built again when it is needed. Raises UnknownNameError, UsageError.
+    Of images every byte is read; of virtual environments and conda prefixes the files that installers recorded. What is
+    damaged is set aside, and built again when it is needed. Raises UnknownNameError, UsageError, EnvironmentBuildError.
     """
+    from hpcest.environments.store.installed import verify_place
     from hpcest.environments.store.verify import verify as read_all
 
     rows = [one_of(context, key) for key in keys] if keys else [row for row in listed(context) if not row.site]
     found = []
     for row in rows:
-        if row.kind == "apptainer":
-            problems = read_all(store_of(context), row.key).problems
-        else:
-            problems = () if row.state == "ready" else (f"environment {row.key[:12]}: {row.wrong}",)
-        found.append((row, problems))
+        place = place_of(row)
+        found.append((row, (verify_place(place) if place else read_all(store_of(context), row.key)).problems))
     return found
 
 
@@ -189,9 +172,18 @@ def publish(context: Context, key: str, site_root: Path) -> StoredImage:
 
 
 def pin(context: Context, key: str, *, pinned: bool = True) -> Row:
-    """Keep an environment from every sweep, or allow that again. Raises HpcestError for a site's, UnknownNameError."""
+    """Keep an environment from every sweep, or allow that again. Raises HpcestError, for a site's too."""
+    from hpcest.environments.store.layout import failure
+
     row = one_of(context, key)
-    store_of(context).pin(_image(context, row, "pinned"), pinned=pinned)
+    place = place_of(row)
+    try:
+        if place is None:
+            store_of(context).pin(_image(context, row, "pinned"), pinned=pinned)
+        elif not place.pin(pinned=pinned):
+            raise EnvironmentBuildError(f"environment {row.key[:12]} was removed just now", hint="build it again: hpcest env build SPEC")
+    except OSError as error:
+        raise failure(f"the pin of environment {row.key[:12]}", context.workspace.environments, error) from error
     return row
 
 
@@ -222,7 +214,7 @@ def labels(context: Context, row: Row) -> dict[str, str]:
 
 
 def gc(context: Context, *, older_than: float = 60 * 86400.0, keep: int = 3, max_size: int | None = None, dry_run: bool = False) -> Report:
-    """Sweep the workspace's images: see ``collect_garbage``. Those of runs that have not ended stay. Raises EnvironmentBuildError."""
+    """Sweep the workspace's environments: see ``collect_garbage``. Those of runs that have not ended stay. Raises EnvironmentBuildError."""
     from hpcest.environments.store.sweeping import collect_garbage
 
     in_use = set(keys_in_use(context))

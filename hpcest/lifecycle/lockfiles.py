@@ -5,7 +5,8 @@ The head is made of comments, so that the rest is what uv and conda read too::
     # hpcest environment lock, version 1
     # kind: apptainer
     # key: 3f9d…
-    # base: 1a2b…                    (the SHA-256 of the base image)
+    # base: 1a2b…                    (the digest of the base image)
+    # origin: docker://debian:12@sha256:1a2b…
     # asked: pip scikit-learn
 """
 
@@ -24,7 +25,7 @@ from hpcest.model.spec import EnvironmentSpec
 FILE_NAME = "environment.lock"
 _TITLE = "# hpcest environment lock, version "
 _VERSION = 1
-_FIELD = re.compile(r"# (kind|key|name|base|reference|python|layout|resolved|asked): ?(.*)")
+_FIELD = re.compile(r"# (kind|key|name|base|reference|origin|python|layout|resolved|asked): ?(.*)")
 _CLOCK = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -32,7 +33,8 @@ _CLOCK = "%Y-%m-%dT%H:%M:%SZ"
 class LockFile:
     """A lock as a file has it. ``asked`` is what it was made of, ``resolved`` when (seconds since the epoch).
 
-    ``base`` is the SHA-256 of the base image and ``reference`` what that was called, both empty for a kind without one.
+    ``base`` is the digest that tells the base image on every machine, ``reference`` what that was called, and ``origin`` what gives
+    the image that it began with again; empty for a kind without one, ``origin`` also for files.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class LockFile:
     name: str = ""
     base: str = ""
     reference: str = ""
+    origin: str = ""
     python: str = ""
     layout: str = ""
     resolved: float = 0.0
@@ -49,7 +52,7 @@ class LockFile:
     def __str__(self) -> str:
         moment = time.strftime(_CLOCK, time.gmtime(self.resolved)) if self.resolved else ""
         facts = {"kind": self.kind, "key": self.key, "name": self.name, "base": self.base, "reference": self.reference}
-        more = {"python": self.python, "layout": self.layout, "resolved": moment}
+        more = {"origin": self.origin, "python": self.python, "layout": self.layout, "resolved": moment}
         head = [f"# {name}: {_one_line(value)}" for name, value in {**facts, **more}.items() if value]
         return "\n".join([f"{_TITLE}{_VERSION}", *head, *(f"# asked: {one}" for one in self.asked), "#", self.text])
 
@@ -66,8 +69,9 @@ def lock_file(lock: Lock, spec: EnvironmentSpec) -> LockFile:
         lock.key,
         lock.text,
         name=spec.name,
-        base=str(facts.get("base", "")) if has_base else "",
+        base=str(facts.get("identity", "")) if has_base else "",
         reference=str(facts.get("reference", "")) if has_base else "",
+        origin=str(facts.get("origin", "")) if has_base else "",
         python=str(facts.get("version") or ""),
         layout=str(facts.get("layout", "")),
         resolved=float(facts.get("resolved") or 0.0),
@@ -124,9 +128,9 @@ def asked_of(spec: EnvironmentSpec) -> tuple[str, ...]:
 
     Raises SpecError for what can't be read.
     """
-    from hpcest.environments.conda.channels import public_url
     from hpcest.environments.conda.matchspecs import normalise
     from hpcest.environments.requirements import read
+    from hpcest.environments.secrets import strip
 
     request = read(spec.pip)
     found = [f"conda {one}" for one in normalise(spec.conda)]
@@ -141,7 +145,7 @@ def asked_of(spec: EnvironmentSpec) -> tuple[str, ...]:
     found += [f"{name} {value}" for name, value in once.items() if value]
     for name, steps in (("system", spec.system), ("step", spec.steps)):
         found += [f"{name} {number} {_one_line(step)}" for number, step in enumerate(steps, 1)]
-    return tuple(sorted(public_url(line) for line in found))  # tokens of channels too
+    return tuple(sorted(map(strip, found)))
 
 
 def _image(text: str) -> str:

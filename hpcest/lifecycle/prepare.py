@@ -95,19 +95,21 @@ def prepare(passage: Passage) -> None:
     keep_lock(passage)
 
 
-def prepared(context: Context, environment: Environment, spec: EnvironmentSpec, say: Say, *, on: str = "") -> Lock:
+def prepared(context: Context, environment: Environment, spec: EnvironmentSpec, say: Say, *, on: str = "", locked: str = "") -> Lock:
     """The lock of ``spec``, its image being there: built on the compute target ``on``, or where the configuration says.
 
-    ``here`` is this machine. Only a kind that can ``resolve`` without building is built elsewhere. Raises SpecError,
-    EnvironmentBuildError.
+    ``here`` is this machine. Only a kind that can ``resolve`` without building is built elsewhere. With ``locked``, the text of
+    a lock, nothing is chosen. Raises SpecError, EnvironmentBuildError.
     """
     target = on or context.config.environment.build_on
     if target and target != "here" and environment.resolves:
         from hpcest.lifecycle import elsewhere
 
-        lock = environment.resolve(spec, context.workspace, say)
+        lock = environment.resolve(spec, context.workspace, say, locked=locked)
         if not environment.is_ready(lock, context.workspace):
-            elsewhere.build_on(context, spec, target, say)
+            elsewhere.build_on(context, environment, spec, lock, target, say)
+    if locked:
+        return environment.rebuild(spec, context.workspace, say, locked)
     return environment.prepare(spec, context.workspace, say)
 
 

@@ -31,14 +31,13 @@ def without_secrets(spec: RunSpec) -> RunSpec:
     """``spec`` as it may be recorded: no values of secrets, no passwords in the URLs of packages, channels and images."""
     asked = spec.environment
     if any("://" in line for line in (*asked.pip, *asked.conda, *asked.channels, *asked.system, *asked.steps, asked.image)):
-        from hpcest.environments.conda.channels import public_url
         from hpcest.environments.secrets import strip
 
         asked = replace(
             asked,
             pip=tuple(map(strip, asked.pip)),
-            conda=tuple(map(public_url, asked.conda)),
-            channels=tuple(map(public_url, asked.channels)),
+            conda=tuple(map(strip, asked.conda)),
+            channels=tuple(map(strip, asked.channels)),
             system=tuple(map(strip, asked.system)),
             steps=tuple(map(strip, asked.steps)),
             image=strip(asked.image),

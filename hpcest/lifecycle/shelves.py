@@ -13,6 +13,7 @@ from hpcest.errors import UnknownNameError, UsageError
 from hpcest.lifecycle.context import Context
 
 if TYPE_CHECKING:
+    from hpcest.environments.images import Place
     from hpcest.environments.store.entries import StoredImage
     from hpcest.environments.store.layout import Layout
     from hpcest.environments.store.store import Store
@@ -62,11 +63,17 @@ def listed(context: Context) -> list[Row]:
 
 
 def one_of(context: Context, key: str) -> Row:
-    """The environment whose key starts with ``key``, or whose folder is called so. Raises UnknownNameError, UsageError."""
+    """The environment ``key``: a whole key, or its folder's name; a name, of which the newest is meant; the beginning of a key.
+
+    Raises UnknownNameError, and UsageError where several keys begin so.
+    """
     rows = listed(context)
-    found = [row for row in rows if key and (row.key.startswith(key) or _place(row) == key)]
+    called = [row for row in rows if key and row.name == key]
+    found = [row for row in rows if key and key in (row.key, _place(row))] or called[:1]
+    found = found or [row for row in rows if key and row.key.startswith(key)]
     if not found:
-        raise UnknownNameError("environment", key, [row.key[:12] for row in rows], hint="" if rows else "none was built yet")
+        known = [*dict.fromkeys(row.name for row in rows if row.name), *(row.key[:12] for row in rows)]
+        raise UnknownNameError("environment", key, known, hint="" if rows else "none was built yet")
     if len(found) > 1:
         places = "\n  ".join(f"{_place(row)}  {row.name}" for row in found)
         raise UsageError(f"environment {key!r} is ambiguous: {len(found)} keys start with it", hint=f"name one of\n  {places}")
@@ -74,8 +81,16 @@ def one_of(context: Context, key: str) -> Row:
 
 
 def _place(row: Row) -> str:
+    place = place_of(row)
+    return place.folder.name if place else Path(row.folder).name
+
+
+def place_of(row: Row) -> Place | None:
+    """Where the virtual environment or conda prefix lies with its pointer; None for an image."""
+    from hpcest.environments.images import Place
+
     folder = Path(row.folder)
-    return folder.name if row.kind == "apptainer" else folder.parent.name
+    return None if row.kind == "apptainer" else Place(folder if (folder / "image.json").exists() else folder.parent)
 
 
 def counted(row: Row) -> int:
@@ -91,28 +106,27 @@ def counted(row: Row) -> int:
 
 
 def _venvs(environments: Path) -> Iterator[Row]:
-    for manifest in environments.glob("*/*/image.json"):
-        yield _venv(manifest)
+    from hpcest.environments.images import places
+
+    yield from (_venv(place) for place in places(environments) if place.seen())
 
 
-def _venv(manifest: Path) -> Row:
-    """What a manifest says; one that can't be read is damaged."""
-    from hpcest.onnode.record import get_json
+def _venv(place: Place) -> Row:
+    """What its manifest says; one that can't be read is damaged."""
+    from hpcest.environments.store.entries import marks
 
-    data = get_json(str(manifest))
-    image: dict[str, Any] = data if isinstance(data, dict) else {}
-    token = str(image.get("token") or "")
-    folder = manifest.parent / token if token and "/" not in token else manifest.parent
-    wrong = "" if image and folder.is_dir() else "its folder is gone" if image else "its manifest can't be read"
+    image, (_, wrong), (pinned, used) = place.manifest(), place.inspect(), marks(place.folder)
     log = image.get("log")
     return Row(
-        kind=str(image.get("kind") or manifest.parent.parent.name),
-        key=str(image.get("key") or manifest.parent.name.partition("-")[0]),
+        kind=str(image.get("kind") or place.folder.parent.name),
+        key=str(image.get("key") or place.folder.name.partition("-")[0]),
         name=str(image.get("name") or ""),
         packages=tuple(str(line) for line in image.get("packages") or ()),
         state="damaged" if wrong else "ready",
-        folder=str(folder),
-        log=str(manifest.parent / log) if isinstance(log, str) and "/" not in log else None,
+        folder=str(place.named(image) or place.folder),
+        pinned=pinned,
+        used=used / 1e9 or None,
+        log=str(place.folder / log) if isinstance(log, str) and "/" not in log else None,
         wrong=wrong,
         **_known(image),
         base=_text(image.get("base")),

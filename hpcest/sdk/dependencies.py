@@ -197,9 +197,9 @@ class CondaDependencies:
     __hash__ = None  # type: ignore[assignment]  # it can be changed
 
     def __repr__(self) -> str:
-        from hpcest.environments.conda.channels import public_url
+        from hpcest.environments.secrets import strip
 
-        return f"CondaDependencies({public_url(str(self.as_dict()))})"
+        return f"CondaDependencies({strip(str(self.as_dict()))})"
 
 
 def _add(packages: list[str], package: str) -> None:

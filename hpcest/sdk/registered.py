@@ -135,13 +135,13 @@ def _me() -> str:
 
 def _refuse_secrets(spec: EnvironmentSpec) -> None:
     """What is registered is there for everybody who can read the workspace."""
-    from hpcest.environments.conda.channels import has_secret, public_url
+    from hpcest.environments.secrets import has_secret, strip
     from hpcest.lifecycle.secrets import is_secret
 
     for line in (*spec.pip, *spec.channels, *spec.conda, spec.image, *spec.system, *spec.steps):
         if has_secret(line) and "${" not in line:
             raise SpecError(
-                f"an environment with a password in {public_url(line)!r} can't be registered",
+                f"an environment with a password in {strip(line)!r} can't be registered",
                 hint="write the URL with ${NAME}, whose value is taken from the variable NAME when it is built, or use ~/.netrc",
             )
     for name, value in spec.variables.items():

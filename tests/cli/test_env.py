@@ -146,7 +146,6 @@ def test_what_can_not_be_asked_for_is_refused(hpcest: Hpcest, workspace: Workspa
         (["export", built[:8], "out.sif"], "out.sif is there already\nHint: give --overwrite to replace it"),
         (["export", built[:8], "gone/x.sif"], "there is no directory 'gone'\nHint: make it first"),
         (["publish", built[:8], str(tmp_path / "site")], f"environment {built[:12]} is of the kind 'venv', and can't be published\nHint: "),
-        (["pin", built[:8]], f"environment {built[:12]} is of the kind 'venv', and can't be pinned\nHint: "),
         (["verify", "zz"], "environment 'zz' is not known"),
         (["gc", "--older-than", "soon"], "time 'soon' can't be read\nHint: "),
     ):
@@ -170,8 +169,29 @@ def test_verify_tells_by_its_exit_code(hpcest: Hpcest, workspace: WorkspaceFolde
     assert (hpcest("env", "verify").out, hpcest("env", "verify").code) == (f"ok  venv {built[:12]} bare \\x1b\n", 0)
     (Path(hpcest("env", "show", built, "--json").json["folder"])).rename(workspace.root / "gone")
     done = hpcest("env", "verify")
-    assert (done.code, done.out.splitlines()[1].strip()) == (1, f"environment {built[:12]}: its folder is gone")
-    assert hpcest("env", "verify", "--json").json[0]["problems"] == [f"environment {built[:12]}: its folder is gone"]
+    said = f"environment bare \\x1b {built[:12]}: its folder is gone"
+    assert (done.code, done.out.splitlines()[1].strip()) == (1, said)
+    assert done.err == "what is damaged was set aside; the next run that needs it builds it again\n"
+    assert hpcest("env", "verify", "--json").json == []
+
+
+def test_every_command_takes_a_name_for_a_key(hpcest: Hpcest, workspace: WorkspaceFolder, built: str, wheel: Path, tmp_path: Path) -> None:
+    """The newest environment of that name; a registered one's is the name that it was registered under."""
+    register(workspace, "lab", EnvironmentSpec("venv", pip=("--no-index", f"--find-links {shlex.quote(str(wheel))}", "alpha")))
+    key = hpcest("env", "build", "lab").out.strip()
+    assert hpcest("env", "show", "lab", "--json").json["key"] == key
+    assert hpcest("env", "verify", "bare \x1b", "--json").json[0]["key"] == built
+    assert hpcest("env", "pin", "bare \x1b").code == 0
+    assert hpcest("env", "show", "bare \x1b", "--json").json["pinned"] is True
+    swept = hpcest("env", "gc", "--older-than", "0", "--keep", "0")
+    assert f"kept environment bare \\x1b {built[:12]} (venv): pinned" in swept.err
+    assert hpcest("env", "pin", "--remove", "bare \x1b").code == 0
+    site = str(tmp_path / "site")
+    for words in (["publish", "bare \x1b", site], ["export", "bare \x1b", str(tmp_path / "x.sif")]):
+        assert hpcest("env", *words).error.startswith(f"environment {built[:12]} is of the kind 'venv', and can't be "), words
+    gone = hpcest("env", "gc", "--older-than", "0", "--keep", "0", "--json").json["gone"]
+    assert f"environment bare \x1b {built[:12]} (venv)" in [one["label"] for one in gone]
+    assert hpcest("env", "list", "--json").json == []
 
 
 def test_an_image_from_its_lock_to_its_end(

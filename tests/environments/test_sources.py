@@ -142,6 +142,12 @@ def test_secrets_do_not_make_another_key_and_choices_do() -> None:
         ("mail me@host", "mail me@host"),
         ("https://host/a@b", "https://host/a@b"),
         ("file:///a/b@c", "file:///a/b@c"),
+        ("https://host/t/ab-1234/lab/noarch", "https://host/lab/noarch"),
+        ("of 'https://me:hush@host:80/t/${TOKEN}/lab'", "of 'https://host:80/lab'"),
+        ("ask https://host/t/ab-1234, or", "ask https://host, or"),
+        ("https://host/a/t/b/c", "https://host/a/t/b/c"),
+        ("https://host/t/base.sif", "https://host/t/base.sif"),
+        ("docker://host/t/image:1", "docker://host/t/image:1"),
     ],
 )
 def test_urls_are_shown_without_their_secrets(text: str, shown: str) -> None:
@@ -166,9 +172,19 @@ def test_short_words_are_hidden_in_urls_alone() -> None:
 
 
 def test_a_recorded_url_gets_its_secrets_back() -> None:
-    veil = Veil(["https://me:hushhush@host/x.whl", "https://a/y?sig=signed", "git+https://tokentoken@g/r@main"], {"HOME_OF": "h"})
+    veil = Veil(["https://me:hushhush@host/x.whl", "https://a/y?sig=signed", "git+https://tokentoken@g/r@main"], {})
     assert veil.unveil("https://host/x.whl") == "https://me:hushhush@host/x.whl"
     assert veil.unveil("https://a/y?sig=***") == "https://a/y?sig=signed"
     assert veil.unveil("git+https://g/r@0123abc") == "git+https://tokentoken@g/r@0123abc"
     assert veil.unveil("https://elsewhere/z") == "https://elsewhere/z"
+
+
+def test_the_token_of_an_index_is_hidden_and_given_back() -> None:
+    veil = Veil(["https://host/t/ab-1234/me/simple"], {})
+    assert veil("ab-1234 was refused at https://host/t/ab-1234/me/x.whl") == "*** was refused at https://host/me/x.whl"
+    assert veil.unveil("https://host/me/x.whl") == "https://host/t/ab-1234/me/x.whl"
+
+
+def test_variables_of_a_recorded_url_are_filled_in() -> None:
+    veil = Veil([], {"HOME_OF": "h"})
     assert veil.unveil("https://elsewhere/${HOME_OF}/z") == "https://elsewhere/h/z"

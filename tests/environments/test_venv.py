@@ -17,6 +17,7 @@ from hpcest.environments.venv import Venv
 from hpcest.errors import ConfigError, EnvironmentBuildError, SpecError
 from hpcest.kit.files import read_json
 from hpcest.model.folders import WorkspaceFolder
+from hpcest.model.settings import EnvironmentSettings
 from hpcest.model.spec import EnvironmentSpec
 from tests.environments.conftest import RUN
 
@@ -55,6 +56,19 @@ def everything_in(folder: Path) -> bytes:
 
 def names_in(text: str) -> list[str]:
     return [line.split(" ")[0] for line in text.splitlines()]
+
+
+def test_it_is_built_where_the_configuration_says(
+    workspace: WorkspaceFolder, offline: tuple[str, ...], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where TMPDIR says; and what is no directory is named."""
+    monkeypatch.setenv("TMPDIR", "/proc/nowhere")
+    spec = EnvironmentSpec(kind="venv", pip=(*offline, "beta"))
+    with pytest.raises(EnvironmentBuildError, match="/proc/nowhere") as caught:
+        Venv().prepare(spec, workspace, said.append)
+    assert "scratch: DIR" in caught.value.hint
+    (tmp_path / "scratch").mkdir()
+    assert Venv(EnvironmentSettings(scratch=str(tmp_path / "scratch"))).prepare(spec, workspace, said.append).key
 
 
 @pytest.mark.usefixtures("installer")

@@ -11,14 +11,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import hpcest.kit.lease
 from hpcest.kit.lease import Holder, lease, server_now, span, wait_notice
 
 HOLD = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from hpcest.kit.lease import lease
 with lease(Path(sys.argv[1]), ttl=float(sys.argv[2])) as granted:
     print(granted, flush=True)
@@ -94,6 +97,21 @@ def test_nothing_is_taken_where_it_is_done_already(tmp_path: Path) -> None:
     with lease(tmp_path / "lease", done=lambda: True) as granted:
         assert not granted
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("moment", ["_create", "_acquire"])
+def test_ctrl_c_while_the_lease_is_taken_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """The file is there, and the function that made it has not returned."""
+    real = getattr(hpcest.kit.lease, moment)
+
+    def interrupted(*arguments: Any) -> None:
+        assert real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hpcest.kit.lease, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt), lease(tmp_path / "lease"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_published_while_the_lease_is_taken_is_seen(tmp_path: Path) -> None:

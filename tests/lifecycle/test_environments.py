@@ -10,7 +10,7 @@ import pytest
 from hpcest.contracts import Lock
 from hpcest.errors import SpecError, UnknownNameError, UsageError
 from hpcest.lifecycle.context import Context
-from hpcest.lifecycle.environments import keys_in_use, listed, one_of
+from hpcest.lifecycle.environments import gc, keys_in_use, listed, one_of, pin
 from hpcest.lifecycle.lockfiles import LockFile, asked_of, check_fit, lock_file, read_lock_file, write_lock_file
 from hpcest.lifecycle.shelves import counted
 from hpcest.lifecycle.workspace import create_workspace
@@ -28,7 +28,15 @@ MADE = Lock(
     "apptainer",
     "ab" * 32,
     "# pip packages, locked by hpcest for Python 3.11.2\nnumpy==2.1 --hash=sha256:00\n",
-    {"base": "cd" * 32, "reference": "docker://debian:12", "version": "3.11.2", "layout": "split", "resolved": 1_700_000_000.0},
+    {
+        "base": "ef" * 32,
+        "identity": "cd" * 32,
+        "reference": "docker://debian:12",
+        "origin": f"docker://debian:12@sha256:{'cd' * 32}",
+        "version": "3.11.2",
+        "layout": "split",
+        "resolved": 1_700_000_000.0,
+    },
 )
 
 
@@ -38,7 +46,7 @@ def test_a_lock_file_says_all_that_is_needed_to_build_it_again(tmp_path: Path) -
     assert path.read_text() == (
         "# hpcest environment lock, version 1\n# kind: apptainer\n"
         f"# key: {MADE.key}\n# name: lab\n# base: {'cd' * 32}\n# reference: docker://debian:12\n"
-        "# python: 3.11.2\n# layout: split\n# resolved: 2023-11-14T22:13:20Z\n"
+        f"# origin: docker://debian:12@sha256:{'cd' * 32}\n# python: 3.11.2\n# layout: split\n# resolved: 2023-11-14T22:13:20Z\n"
         "# asked: channel 1 https://host/conda\n# asked: channel 2 conda-forge\n# asked: conda python 3.11.*\n"
         "# asked: image docker://debian:12\n# asked: pip --pre\n# asked: pip numpy>=2\n# asked: step 1 make install\n#\n" + MADE.text
     )
@@ -91,15 +99,17 @@ def test_what_is_built_is_found_by_the_beginning_of_its_key(tmp_path: Path) -> N
     context = Context(create_workspace(tmp_path / "w"))
     for number, key in enumerate(("abc123abc123", "abd123abc123")):
         folder = context.workspace.environments / "venv" / f"{key}-0000"
-        (folder / "t0").mkdir(parents=True)
-        (folder / "t0" / "file").write_text("12345")
-        (folder / "image.json").write_text(json.dumps({"key": key, "kind": "venv", "token": "t0", "created": 5 + number, "name": "x"}))
+        (folder / "00000000").mkdir(parents=True)
+        (folder / "00000000" / "file").write_text("12345")
+        facts = {"key": key, "kind": "venv", "token": "00000000", "created": 5 + number, "name": "abc lab"}
+        (folder / "image.json").write_text(json.dumps(facts))
     assert [row.key for row in listed(context)] == ["abd123abc123", "abc123abc123"]
     assert (one_of(context, "abc").key, counted(one_of(context, "abd123abc123-0000"))) == ("abc123abc123", 5)
     with pytest.raises(UsageError, match="environment 'ab' is ambiguous: 2 keys start with it"):
         one_of(context, "ab")
-    with pytest.raises(UnknownNameError, match="environment 'x' is not known"):
-        one_of(context, "x")
+    assert one_of(context, "abc lab").key == "abd123abc123"  # the newest of that name
+    with pytest.raises(UnknownNameError, match="environment 'lab' is not known"):
+        one_of(context, "lab")
     assert [*keys_in_use(context)] == []
 
 
@@ -107,3 +117,36 @@ def test_tokens_of_channels_stay_out_of_a_lock_file() -> None:
     """anaconda.org's private channels have theirs in the path."""
     spec = EnvironmentSpec(conda=("tool",), channels=("https://host/t/tok-123/lab",))
     assert asked_of(spec) == ("channel 1 https://host/lab", "conda tool")
+
+
+def test_a_name_goes_before_the_beginning_of_a_key_and_a_whole_key_before_both(tmp_path: Path) -> None:
+    """What a person sees in the list means one environment, even where it looks like something else."""
+    context = Context(create_workspace(tmp_path / "w"))
+    keys = {"abc000abc000": "ffe", "abc111abc111": "abc", "ffe000ffe000": "abc111abc111"}
+    for key, name in keys.items():
+        folder = context.workspace.environments / "venv" / f"{key}-0000"
+        folder.mkdir(parents=True)
+        (folder / "image.json").write_text(json.dumps({"key": key, "token": "00000000", "name": name}))
+    assert one_of(context, "abc").key == "abc111abc111"
+    assert one_of(context, "ffe").key == "abc000abc000"
+    assert one_of(context, "abc111abc111").key == "abc111abc111"
+    assert one_of(context, "ffe0").key == "ffe000ffe000"
+    with pytest.raises(UsageError, match="environment 'ab' is ambiguous"):
+        one_of(context, "ab")
+
+
+def test_a_virtual_environment_is_pinned_and_swept(tmp_path: Path) -> None:
+    """By its name, and without a store of images."""
+    context = Context(create_workspace(tmp_path / "w"))
+    folder = context.workspace.environments / "venv" / f"{'ab' * 8}-0000"
+    (folder / "00000000" / "bin").mkdir(parents=True)
+    (folder / "00000000" / "bin" / "python").symlink_to("/bin/sh")
+    (folder / "image.json").write_text(json.dumps({"key": "ab" * 32, "kind": "venv", "token": "00000000", "name": "lab"}))
+    report = gc(context, older_than=0, keep=0, dry_run=True)
+    assert [one.label for one in report.gone] == ["environment lab abababababab (venv)"]
+    pin(context, "lab")
+    assert gc(context, older_than=0, keep=0).kept == {"environment lab abababababab (venv)": "pinned"}
+    pin(context, "lab", pinned=False)
+    assert one_of(context, "lab").pinned is False
+    assert len(gc(context, older_than=0, keep=0).gone) == 1
+    assert listed(context) == []

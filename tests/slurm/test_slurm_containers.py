@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,6 +78,30 @@ time.sleep(300)
     assert verdict(boxed.ended(run, 120)) == ("Completed", "", 1), boxed.logs()
     assert boxed.starts(run) == ["0.0", "0.1", "1.0", "1.1"]
     assert [boxed.log(run, rank, 1, ranks=2) for rank in (0, 1)] == ["goes on from here\n"] * 2
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_checkpoint_in_the_first_second(boxed: ClusterSite, nodes: int) -> None:
+    """A signal that comes before the programs in the containers can handle it waits for them, and reaches each once."""
+    program = """\
+state = f'outputs/{rank}'
+if attempt: sys.exit(print('goes on from', open(state).read(), flush=True))
+def save(*_):
+    open(state, 'a').write('here')
+    time.sleep(0.5)
+    sys.exit(0)
+while not os.path.exists(os.path.join(os.environ['STARTS'], 'imported')): time.sleep(0.02)
+signal.signal(signal.SIGUSR1, save)
+time.sleep(300)
+"""
+    run = boxed.send(program, "--pip", "six", "--nodes", str(nodes), "--max-requeues", "1")
+    boxed.until_started(run)
+    boxed.slurm.run("scancel", "--batch", "--signal=USR2", boxed.job(run))  # as Slurm's warning, for the controller
+    boxed.until(lambda: any('"signal"' in path.read_text() for path in run.events.glob("controller*.jsonl")))
+    time.sleep(0.5)
+    (boxed.started / "imported").touch()
+    assert verdict(boxed.ended(run, 60)) == ("Completed", "", 1), boxed.logs()
+    assert [boxed.log(run, rank, 1, ranks=nodes) for rank in range(nodes)] == ["goes on from here\n"] * nodes
 
 
 def test_canceling(boxed: ClusterSite) -> None:

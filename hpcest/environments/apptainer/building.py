@@ -64,7 +64,7 @@ class Construction:
             with log.phase("create"):
                 self._uv.create(Path(PREFIX), log)
         if packages.pip:
-            with log.phase("install") as done, _compiler_missed(self._compiler):
+            with log.phase("install") as done, compiler_missed(self._compiler):
                 self._uv.install(Path(PREFIX), packages.pip, log)
                 done.append(f"{len(packages.pip)} package{'' if len(packages.pip) == 1 else 's'}")
         for number, step in enumerate(steps, 1):
@@ -100,7 +100,7 @@ class Construction:
 
 
 @contextlib.contextmanager
-def _compiler_missed(there: bool) -> Iterator[None]:
+def compiler_missed(there: bool) -> Iterator[None]:
     """Where a package can't be built, say what a base without a compiler lacks: one of the host is of no use in it."""
     try:
         yield
@@ -120,6 +120,7 @@ def facts_of(packages: Packages, base: Base, began: float) -> dict[str, Any]:
         "packages": packages.names,
         "base": base.digest,
         "base_reference": base.reference,
+        "base_identity": base.identity,
         "prefix": PREFIX,
         "platform": packages.platform,
         "seconds": round(time.monotonic() - began, 2),

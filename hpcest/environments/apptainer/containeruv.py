@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 from hpcest.environments.apptainer.commands import PREFIX, Mount, same, to_build
 from hpcest.environments.buildlog import BuildLog
 from hpcest.environments.choosing import VersionedUv
-from hpcest.environments.installers import Bench
+from hpcest.environments.installers import OFFLINE, Bench
 from hpcest.environments.sources import Sources
+from hpcest.kit.userdirs import user_folder
 
 #: Where uv lies in a container that is built in.
 INSIDE = "/usr/local/bin/uv"
@@ -33,16 +34,20 @@ class Container:
 
 
 class ContainerUv(VersionedUv):
-    """Builds the prefix of a container. ``folders`` are seen inside too."""
+    """Builds the prefix of a container. ``folders`` are seen inside too; ``link_mode`` is how files get there from uv's cache.
+
+    It is ``copy``, so that nothing that is done to the prefix reaches the cache.
+    """
 
     compiles = False  # all is compiled at once at the end, in a way that does not depend on times
+    link_mode = "copy"
 
     def __init__(self, bench: Bench, container: Container) -> None:
         super().__init__(bench)
         self._container, self.glibc = container, container.glibc
         self.folders: tuple[str, ...] = ()
         self._files = files_for_tools(bench.variables)
-        self._cache = Path(bench.variables.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
+        self._cache = uv_cache(bench.variables)
 
     def _run(self, step: str, words: Sequence[str | Path], log: BuildLog, *, check: bool = True) -> None:
         if step == "resolve":
@@ -66,14 +71,21 @@ class ContainerUv(VersionedUv):
             *(same(path) for path in self.folders),  # a package may write where it is built
         ]
         start = to_build(self._container.apptainer, self._container.base, mounts)
-        return log.run(step, [*start, *argv], cwd=scratch, env=self._variables(), check=check)
+        return log.run(step, [*start, *argv], cwd=scratch, env=self._variables(ours=argv[0] == INSIDE), check=check)
 
-    def _variables(self) -> dict[str, str]:
-        """Apptainer hands on what is named so; on its command line everyone could read it."""
+    def _variables(self, *, ours: bool) -> dict[str, str]:
+        """Apptainer hands on what is named so; on its command line everyone could read it. ``ours``: for uv as it is called here."""
         tools = {name: value for name, value in self.bench.env.items() if name.upper().startswith(_FOR_TOOLS)}
+        if not ours:
+            tools.pop(OFFLINE, None)  # a step may use uv for what nobody could fetch beforehand
         tools |= {**dict.fromkeys(_HOMES, "/tmp"), **self._files}  # noqa: S108 - the container's own, which is the scratch folder's
-        tools |= {"UV_CACHE_DIR": str(self._cache), "UV_LINK_MODE": "copy", "UV_NO_PROGRESS": "1"}
+        tools |= {"UV_CACHE_DIR": str(self._cache), "UV_LINK_MODE": self.link_mode, "UV_NO_PROGRESS": "1"}
         return {**self.bench.env, **{f"APPTAINERENV_{name}": value for name, value in tools.items()}}
+
+
+def uv_cache(variables: Mapping[str, str]) -> Path:
+    """Where uv keeps what it has downloaded and built."""
+    return Path(os.path.abspath(variables.get("UV_CACHE_DIR") or user_folder("XDG_CACHE_HOME", variables).parent / "uv"))
 
 
 def files_for_tools(variables: Mapping[str, str]) -> dict[str, str]:

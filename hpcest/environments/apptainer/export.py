@@ -12,8 +12,8 @@ from hpcest.contracts import Say
 from hpcest.environments.apptainer.commands import PREFIX, Mount, to_build
 from hpcest.environments.apptainer.packing import join
 from hpcest.environments.apptainer.program import find, missing
-from hpcest.environments.apptainer.room import check_room
 from hpcest.environments.apptainer.works import Works
+from hpcest.environments.room import check_room
 from hpcest.environments.store.bases import StoredBase
 from hpcest.environments.store.entries import StoredImage
 from hpcest.environments.store.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,9 +64,19 @@ class Apptainer(Environment):
             if preparation.is_bare:
                 return self._bare(preparation)
             resolved = preparation.resolve(locked)
-            facts = {"base": preparation.base.digest, "reference": preparation.base.reference, "layout": preparation.layout}
+            facts = {**preparation.base.facts, "layout": preparation.layout}
             more = {"version": resolved.packages.python, "resolved": resolved.when, "spec_key": preparation.spec_key}
             return Lock(self.name, resolved.key, resolved.packages.text, {**facts, **more})
+
+    def fetch(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say, *, locked: str, folder: Path) -> Mapping[str, str]:
+        """Archives and wheels: into the user's caches where other machines see these, else into ``folder``."""
+        from hpcest.environments.apptainer.fetching import caches
+        from hpcest.environments.installers import OFFLINE
+
+        variables = caches(os.environ, folder)
+        with self._preparation(spec, workspace, say, variables) as preparation:
+            preparation.fetch(locked)
+        return {**variables, OFFLINE: "1"}
 
     def is_ready(self, lock: Lock, workspace: WorkspaceFolder) -> bool:
         """Whether what ``resolve`` returned can be activated now."""
@@ -74,7 +84,9 @@ class Apptainer(Environment):
         return lock.facts["layout"] == "image" or store.look(lock.key).image is not None
 
     @contextlib.contextmanager
-    def _preparation(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say) -> Iterator[Preparation]:
+    def _preparation(
+        self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say, variables: Mapping[str, str] | None = None
+    ) -> Iterator[Preparation]:
         from hpcest.environments.apptainer.preparation import Preparation
         from hpcest.environments.apptainer.works import Works
 
@@ -82,6 +94,7 @@ class Apptainer(Environment):
         if program is None:
             raise EnvironmentBuildError(f"environment kind 'apptainer' can't be used here: {missing()}")
         with Works(program, store_of(workspace, self.settings), self.settings, say) as works:
+            works.variables.update(variables or {})
             try:
                 yield Preparation(spec, works)
             except EnvironmentBuildError as error:
@@ -98,17 +111,17 @@ class Apptainer(Environment):
 
         base, inside = preparation.base, preparation.inside
         python = inside.python(preparation.spec.interpreter)
-        key = key_of({"kind": self.name, "base": base.digest})
+        key = key_of({"kind": self.name, "base": base.identity})
         preparation.say(f"environment {key[:12]}: image {base.reference}, as it is (looked up {_ago(base.resolved)})")
-        facts = {"base": base.digest, "python": python[0] if python else "python3", "reference": base.reference, "layout": "image"}
-        return Lock(self.name, key, f"# image {base.reference}\n# sha256 {base.digest}\n", facts)
+        facts = {**base.facts, "python": python[0] if python else "python3", "layout": "image"}
+        return Lock(self.name, key, f"# image {base.origin or base.reference}\n# sha256 {base.identity}\n", facts)
 
     def _built(self, preparation: Preparation, locked: str) -> Lock:
         resolved = preparation.resolve(locked)
         image = preparation.image(resolved)
         facts = {
-            "base": image.manifest["base"],
-            "reference": image.manifest["base_reference"],
+            **preparation.base.facts,
+            "base": image.manifest["base"],  # of a site's image it may be another conversion of the same
             "layout": image.manifest["layout"],
             "file": image.manifest["file"],
             "sha256": image.files[image.manifest["file"]].sha256,
@@ -162,17 +175,15 @@ class Apptainer(Environment):
 
     def forget(self, spec: EnvironmentSpec, workspace: WorkspaceFolder) -> bool:
         """Have ``spec`` resolved anew the next time, its base too; False where it was not resolved before."""
-        from hpcest.environments.apptainer.bases import Bases
         from hpcest.environments.apptainer.preparation import Preparation
-        from hpcest.environments.apptainer.references import parse
         from hpcest.environments.apptainer.works import Works
         from hpcest.environments.store.specs import Specs
 
         program = find() or Program("", "")
         with Works(program, store_of(workspace, self.settings), self.settings, silent) as works:
-            known = Specs(works.store).forget(Preparation(spec, works).spec_key)
-            if spec.image or self.settings.image:
-                Bases(works).forget(parse(spec.image or self.settings.image))
+            preparation = Preparation(spec, works)
+            known = Specs(works.store).forget(preparation.spec_key)
+            preparation.forget_base()
         return known
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hpcest.environments.apptainer.bases import Base, Bases
 from hpcest.environments.apptainer.commands import LAYOUTS, PREFIX
 from hpcest.environments.apptainer.probe import Contents, Home, contents, memory_of
-from hpcest.environments.apptainer.references import parse
+from hpcest.environments.apptainer.references import Reference, parse
 from hpcest.environments.apptainer.works import Works
 from hpcest.environments.keys import key_of
 from hpcest.environments.secrets import Veil
@@ -64,9 +64,17 @@ class Preparation:
     def base(self) -> Base:
         """The image that is built on."""
         bases = Bases(self._works)
-        default = DEFAULT_IMAGE.format(version=self.spec.interpreter or DEFAULT_PYTHON)
-        base = bases.get(parse(self.spec.image or self._works.settings.image or default))
+        base = bases.get(self._reference)
         return bases.derive(base, self.spec.system) if self.spec.system else base
+
+    @property
+    def _reference(self) -> Reference:
+        default = DEFAULT_IMAGE.format(version=self.spec.interpreter or DEFAULT_PYTHON)
+        return parse(self.spec.image or self._works.settings.image or default)
+
+    def forget_base(self) -> None:
+        """Have the image that is built on looked up, or made, anew the next time."""
+        Bases(self._works).forget(self._reference, self.spec.system)
 
     @cached_property
     def inside(self) -> Contents:
@@ -92,7 +100,7 @@ class Preparation:
         """The same for the same request, however it is spelt."""
         request = {**self._wish.key(), "steps": list(self.spec.steps), "virtual": self._virtual if self._wish.conda else []}
         python = "" if self._wish.conda or self.is_bare else self.python[1]
-        return key_of({"recipe": RECIPE, "base": self.base.digest, "python": python, "layout": self.layout, "prefix": PREFIX, **request})
+        return key_of({"recipe": RECIPE, "base": self.base.identity, "python": python, "layout": self.layout, "prefix": PREFIX, **request})
 
     @property
     def _virtual(self) -> list[str]:
@@ -104,7 +112,7 @@ class Preparation:
     def lock_key(self, packages: Packages) -> str:
         """The same for the same bits."""
         steps = list(self.spec.steps)
-        of = {"recipe": RECIPE, "base": self.base.digest, "steps": steps, "layout": self.layout, "prefix": PREFIX, **packages.key()}
+        of = {"recipe": RECIPE, "base": self.base.identity, "steps": steps, "layout": self.layout, "prefix": PREFIX, **packages.key()}
         return key_of(of)
 
     # ------------------------------------------------------------------ which packages
@@ -171,6 +179,15 @@ class Preparation:
         python = (f"{PREFIX}/bin/python", packages.python) if packages.conda else self.python
         return Home(self.inside.glibc, *python)
 
+    def fetch(self, locked: str) -> None:
+        """Have in the caches what building takes from a network. Raises EnvironmentBuildError."""
+        from hpcest.environments.apptainer.building import container_uv
+        from hpcest.environments.apptainer.fetching import fetch
+
+        packages = self.resolve(locked).packages
+        uv = container_uv(self._works, self._wish, self.base, self._home_of(packages)) if packages.pip else None
+        fetch(self._works, self._wish, packages, uv, compiler=bool(self.inside.compiler))
+
     # ------------------------------------------------------------------ the image
     def image(self, resolved: Resolved) -> StoredImage:
         """The image that holds the packages, built if need be. Raises EnvironmentBuildError."""
@@ -196,7 +213,7 @@ class Preparation:
 
     def _build(self, resolved: Resolved) -> None:
         from hpcest.environments.apptainer.building import LOCK, Construction, container_uv, facts_of
-        from hpcest.environments.apptainer.room import check_room
+        from hpcest.environments.room import check_room
 
         works, packages = self._works, resolved.packages
         check_room(works.scratch, 256 << 20, f"building {label(resolved.key, self.spec.name)}")

@@ -12,15 +12,19 @@ from hpcest.errors import SpecError
 
 #: What Apptainer fetches by itself.
 REMOTE = ("docker", "oras", "library", "shub", "http", "https")
+#: What lies there as the file that it is.
+PULLED = ("oras", "library", "shub", "http", "https")
 #: What it reads from this machine: a file or a folder after the colon.
 LOCAL = ("docker-archive", "oci-archive", "oci", "sandbox")
 _NAME = re.compile(r"[a-z0-9][\w.-]*(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
+#: A base image of a store, by its identity: what a lock file comes to.
+_STORED = re.compile(r"base:[0-9a-f]{64}")
 _SCHEME = re.compile(r"([a-z][a-z0-9-]*):(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One image as it was named. ``kind`` is ``file``, ``remote``, ``archive``, ``definition`` or ``dockerfile``.
+    """One image as it was named. ``kind`` is ``file``, ``remote``, ``archive``, ``definition``, ``dockerfile`` or ``stored``.
 
     ``uri`` is what Apptainer gets, which may hold a password; ``shown`` is what is recorded. ``path`` is the local file or folder.
     """
@@ -42,6 +46,8 @@ def parse(text: str, folder: Path | None = None) -> Reference:
     A bare name such as ``python:3.12`` is an image of a Docker registry, as it is for Docker.
     """
     scheme = _SCHEME.fullmatch(text)
+    if _STORED.fullmatch(text):
+        return Reference("stored", text)
     if scheme and scheme[1] in REMOTE and scheme[2].startswith("//"):
         return Reference("remote", text)
     if scheme and scheme[1] in LOCAL:

@@ -1,82 +1,51 @@
-"""Where is built: a folder on a disk with room, not on the network."""
+"""The surroundings in which Apptainer builds: a folder that containers can be shown, and variables that lead there."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 
+from hpcest.contracts import Say
+from hpcest.environments.room import place_of
 from hpcest.errors import EnvironmentBuildError
-from hpcest.kit import process
-from hpcest.kit.files import read_json, write_json
-from hpcest.kit.lease import Holder
-from hpcest.kit.units import format_memory
 
-#: What a build needs beside what it makes: archives, wheels, the folders of the tools.
-SPARE_BYTES = 512 << 20
-_PREFIX, _MARK = "hpcest-build-", "builder.json"
+#: Containers have their own: nothing of the host's can be bound below them.
+_OWN = ("/dev", "/proc", "/sys")
+_NOEXEC = "it is mounted noexec, so no program can be started there"
+_ELSEWHERE = ("/tmp", "/var/tmp")  # noqa: S108 - folders are made in them, with names that nobody can guess
 
 
-@contextlib.contextmanager
-def scratch(wanted: str, variables: Mapping[str, str] = os.environ) -> Iterator[Path]:
-    """A private folder to build in, removed at the end: in ``wanted`` (the configuration's), else where TMPDIR says.
+def place_for(wanted: str, variables: Mapping[str, str], say: Say) -> str:
+    """Where ``scratch`` is to build for containers: in ``place_of(wanted)``, or elsewhere where that is no good for it.
 
-    Raises EnvironmentBuildError.
+    What is configured is refused then, and of TMPDIR it is said. Raises EnvironmentBuildError.
     """
-    place = wanted or variables.get("TMPDIR") or tempfile.gettempdir()
+    first = place_of(wanted, variables)
+    why = _unfit(first)
+    if not why:
+        return first
+    if not wanted:
+        other = next((place for place in _ELSEWHERE if os.access(place, os.W_OK | os.X_OK) and not _unfit(place)), "")
+        if other:
+            say(f"built in {other}, not in {first}: {why}")
+            return other
+        if why == _NOEXEC:
+            return first  # images of pip packages alone can be built all the same
+    hint = "set environment: {scratch: DIR} in the configuration to a directory on a local disk"
+    raise EnvironmentBuildError(f"containers can't be built in {first}: {why}", hint=hint)
+
+
+def _unfit(place: str) -> str:
+    """Why nothing for containers can be built in a directory; empty where it can, or where there is none."""
+    path = os.path.abspath(place)
+    for own in _OWN:
+        if path == own or path.startswith(f"{own}/"):
+            return f"containers have a {own} of their own"
     try:
-        sweep(Path(place))
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-        write_json(folder / _MARK, asdict(Holder.me()))
-    except OSError as error:
-        hint = "set environment: {scratch: DIR} in the configuration, or TMPDIR, to a directory that you can write to"
-        raise EnvironmentBuildError(f"nothing can be built in {place}: {error.strerror}", hint=hint) from None
-    try:
-        yield folder
-    finally:
-        _discard(folder)
-
-
-def sweep(place: Path) -> None:
-    """Remove what builds left there that were killed: those of this user whose process ran on this host and has gone."""
-    for folder in place.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            if folder.lstat().st_uid == os.getuid() and Holder(**read_json(folder / _MARK)).is_dead:
-                _remove(folder)
-
-
-def _discard(folder: Path) -> None:
-    """Have a folder removed without waiting for it: ten thousand small files can take longer than the build did."""
-    _make_writable(folder)
-    done = process.run(["sh", "-c", 'rm -rf -- "$0" </dev/null >/dev/null 2>&1 &', folder])
-    if not done.ok:
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Remove also what was made read-only."""
-    _make_writable(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _make_writable(folder: Path) -> None:
-    for parent, _, _ in os.walk(folder):
-        with contextlib.suppress(OSError):
-            os.chmod(parent, 0o700)
-
-
-def check_room(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin what can't end well; ``needed`` is in bytes. Raises EnvironmentBuildError."""
-    free = shutil.disk_usage(folder).free
-    if free < needed + SPARE_BYTES:
-        raise EnvironmentBuildError(
-            f"{what} needs {format_memory((needed + SPARE_BYTES) >> 20)} in {folder}, where {format_memory(free >> 20)} are free",
-            hint="free some space, or set environment: {scratch: DIR} in the configuration to a directory with room",
-        )
+        return _NOEXEC if os.statvfs(path).f_flag & os.ST_NOEXEC else ""
+    except OSError:
+        return ""
 
 
 def tool_variables(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:

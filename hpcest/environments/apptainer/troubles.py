@@ -20,6 +20,7 @@ _ADVICE = (
         r"no space left|quota exceeded",
         "free some space, or have it build elsewhere: environment: {scratch: DIR} in the configuration, on a local disk with room",
     ),
+    (r"noexec", "have it build elsewhere: environment: {scratch: DIR} in the configuration, on a disk that programs may be started from"),
     (
         r"subuid|newuidmap|fakeroot|change uid and gids",
         "this step needs a range for you in /etc/subuid and /etc/subgid: ask the site, or use a base image that has what it installs",

@@ -48,9 +48,11 @@ class Works:
     @cached_property
     def scratch(self) -> Path:
         """A private folder on a disk with room."""
-        from hpcest.environments.apptainer.room import scratch
+        from hpcest.environments.apptainer.room import place_for
+        from hpcest.environments.room import scratch
 
-        folder = self._to_close.enter_context(scratch(self.settings.scratch, self.variables))
+        place = place_for(self.settings.scratch, self.variables, self.say)
+        folder = self._to_close.enter_context(scratch(place, self.variables))
         (folder / "tmp").mkdir()
         return folder
 

@@ -17,7 +17,6 @@ ALIAS = "https://conda.anaconda.org"
 DEFAULT = ("conda-forge",)
 _MAIN = "https://repo.anaconda.com/pkgs"
 _SUBDIR = re.compile(r"(noarch|(linux|osx|win|emscripten|wasi|freebsd|zos)-[a-z0-9]+)")
-_TOKEN = re.compile(r"(://[^/\s'\"]*)/t/[^/\s'\"]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
@@ -42,7 +41,7 @@ def channels_of(
     found: dict[str, Channel] = {}
     for name in written or DEFAULT:
         for url in _urls(name, alias, folder or Path.cwd()):
-            channel = Channel(public_url(name), public_url(url), expand(url, variables))
+            channel = Channel(strip(name), strip(url), expand(url, variables))
             found.setdefault(channel.public, channel)
     return tuple(found.values())
 
@@ -52,7 +51,7 @@ def _urls(name: str, alias: str, folder: Path) -> list[str]:
         return [f"{_MAIN}/main", f"{_MAIN}/r"]
     if "://" in name:
         if re.search(r"[\s'\"]", name) or name.endswith("://"):
-            raise SpecError(f"channel {public_url(name)!r} is not a URL", hint="write it as https://host/channel, without quotes or spaces")
+            raise SpecError(f"channel {strip(name)!r} is not a URL", hint="write it as https://host/channel, without quotes or spaces")
         return [_trimmed(name)]
     if name.startswith(("/", "./", "../", "~")) or name in (".", ".."):
         path = os.path.abspath(folder / os.path.expanduser(name))
@@ -61,7 +60,7 @@ def _urls(name: str, alias: str, folder: Path) -> list[str]:
         raise SpecError("channel 'local' is a folder of conda's own, which is not known here", hint="give the path of the folder")
     if not _NAME.fullmatch(name):
         raise SpecError(
-            f"channel {public_url(name)!r} can't be read",
+            f"channel {strip(name)!r} can't be read",
             hint="write a name (conda-forge), a URL (https://host/channel) or a path (./channel)",
         )
     return [_trimmed(f"{alias.rstrip('/')}/{name}")]
@@ -80,22 +79,12 @@ def split_subdir(channel: str) -> tuple[str, str]:
     return (head, tail) if head and _SUBDIR.fullmatch(tail) else (channel, "")
 
 
-def public_url(text: str) -> str:
-    """``text`` without the user names, passwords and tokens of the URLs in it."""
-    return _TOKEN.sub(r"\1", strip(text))
-
-
-def has_secret(text: str) -> bool:
-    """Whether ``text`` has a URL with credentials in it."""
-    return public_url(text) != text
-
-
 def recorded(url: str, channels: Iterable[Channel]) -> str:
     """A URL in one of the channels as it may be recorded."""
     for channel in channels:
         if url.startswith(f"{channel.real}/"):
             return channel.public + url[len(channel.real) :]
-    return public_url(url)
+    return strip(url)
 
 
 def fetched(url: str, channels: Iterable[Channel], variables: Mapping[str, str] = os.environ) -> str:
@@ -112,7 +101,7 @@ def hide(text: str, channels: Iterable[Channel]) -> str:
         text = text.replace(channel.real, channel.public)
         for word in _secrets(channel):
             text = text.replace(word, "***")
-    return public_url(text)
+    return strip(text)
 
 
 def _secrets(channel: Channel) -> list[str]:

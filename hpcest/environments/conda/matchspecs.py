@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from hpcest.environments.conda.channels import has_secret, public_url, split_subdir
+from hpcest.environments.conda.channels import split_subdir
+from hpcest.environments.secrets import has_secret, strip
 from hpcest.errors import SpecError
 
 _HINT = "write it as conda does: name, name=1.2, 'name>=1,<2', name=1.2=build or channel::name"
@@ -81,7 +82,7 @@ def parse(text: str) -> MatchSpec:
 
 
 def _refuse(text: str, problem: str, hint: str) -> NoReturn:
-    raise SpecError(f"conda package {public_url(text)!r} {problem}", hint=hint)
+    raise SpecError(f"conda package {strip(text)!r} {problem}", hint=hint)
 
 
 def _pairs(inside: str, text: str) -> dict[str, str]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from difflib import get_close_matches
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from hpcest.environments.conda.channels import ALIAS, Channel, channels_of, hide
 from hpcest.environments.conda.extra import require, wait
 from hpcest.environments.conda.lockfile import CondaPackage
 from hpcest.environments.conda.matchspecs import MatchSpec, parse
+from hpcest.environments.room import scratch
 from hpcest.errors import EnvironmentBuildError, SpecError
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ class _Question:
 
     def __enter__(self) -> None:
         """Make the folder for the indexes: py-rattler writes URLs there as they are, so those with secrets get one for a while."""
-        if any(channel.real != channel.public for channel in self.channels):
-            self._cache = Path(self._to_close.enter_context(TemporaryDirectory(prefix="hpcest-conda-", ignore_cleanup_errors=True)))
         self._cache.mkdir(parents=True, exist_ok=True)
+        if any(channel.real != channel.public for channel in self.channels):
+            self._cache = self._to_close.enter_context(scratch(str(self._cache)))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if type(error).__name__ == "SolverError":

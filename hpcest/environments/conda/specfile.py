@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hpcest.environments.conda.channels import public_url
 from hpcest.environments.conda.matchspecs import parse
 from hpcest.environments.conda.piplines import gathered
 from hpcest.environments.conda.selectors import UnreadableSelectorError, select
+from hpcest.environments.secrets import strip
 from hpcest.errors import SpecError
 from hpcest.kit import yamlfile
 
@@ -101,7 +101,7 @@ class _Reader:
 
     def _refuse(self, key: str, problem: str, hint: str = "") -> NoReturn:
         where = self._label or self._document.where(key)
-        raise SpecError(f"{where}{'' if self._label and not key else ':'} {public_url(problem)}", hint=hint)
+        raise SpecError(f"{where}{'' if self._label and not key else ':'} {strip(problem)}", hint=hint)
 
     def _text(self, value: Any, key: str) -> str:
         if value is None and key in ("name", "prefix"):

@@ -62,6 +62,17 @@ def inspect_base(layout: Layout, digest: str, *, site: bool = False) -> tuple[St
     return (None, f"its file {wrong}") if wrong else (StoredBase(digest, path, facts, layout.root, site), "")
 
 
+def digests_of(layout: Layout, identity: str) -> list[str]:
+    """The digests of the base images of one store that were made of what ``identity`` names; none where it can't be read."""
+    found = []
+    with contextlib.suppress(OSError):
+        for path in sorted(layout.bases.glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                if path.stem == identity or json.loads(path.read_bytes()).get("identity") == identity:
+                    found.append(path.stem)
+    return found
+
+
 def publish_base(
     layout: Layout, file: Path, facts: Mapping[str, Any], *, move: bool = False, digest: str = "", mode: int | None = None
 ) -> StoredBase:

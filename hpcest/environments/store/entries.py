@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -17,6 +18,8 @@ MANIFEST = "manifest.json"
 LAST_USED = "last_used"
 PIN = "pin"
 LOG = "build.log"
+#: How often at most the use of an image is written down, in seconds.
+USE_NOTED_EVERY_S = 86400.0
 #: Files of an image's folder that the manifest does not list: they may change.
 UNLISTED = frozenset((MANIFEST, LAST_USED, PIN, LOG))
 
@@ -83,6 +86,14 @@ class StoredImage:
         if name not in self.files:
             raise KeyError(name)
         return self.folder / name
+
+
+def marks(folder: Path) -> tuple[bool, int]:
+    """Whether an environment is pinned, and when its use was last written down (0: never): what must not change while it is swept."""
+    noted = 0
+    with contextlib.suppress(OSError):
+        noted = os.stat(folder / LAST_USED).st_mtime_ns
+    return os.path.lexists(folder / PIN), noted
 
 
 def label(key: str, name: str = "") -> str:

@@ -14,14 +14,11 @@ from typing import Any
 from hpcest.contracts import Say
 from hpcest.environments.store.bases import StoredBase, inspect_base, publish_base
 from hpcest.environments.store.builds import Build, scratch, sweep_abandoned
-from hpcest.environments.store.entries import LAST_USED, MANIFEST, PIN, StoredImage, inspect, label
+from hpcest.environments.store.entries import LAST_USED, MANIFEST, PIN, USE_NOTED_EVERY_S, StoredImage, inspect, label
 from hpcest.environments.store.layout import Layout, checked, failure, is_key
 from hpcest.environments.store.trust import distrust
 from hpcest.errors import EnvironmentBuildError, HpcestError
 from hpcest.kit.lease import lease, server_now, wait_notice
-
-#: How often at most the use of an image is written down, in seconds.
-USE_NOTED_EVERY_S = 86400.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Removing what nobody needs any more from a workspace's store: first out of sight, for good a day later."""
+"""Removing the built environments of a workspace that nobody needs any more: first out of sight, for good a day later."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcest.environments.store.builds import bases_in_work, sweep_abandoned
-from hpcest.environments.store.entries import LAST_USED, PIN, StoredImage, inspect, label
-from hpcest.environments.store.layout import Layout, discard, failure, is_key, remove, size_of
+from hpcest.environments.store.entries import inspect, marks
+from hpcest.environments.store.layout import Layout, discard, failure, is_key, remove, same, size_of
+from hpcest.environments.store.shelved import Entry, Swept, entries, sweep_left, take_away
 from hpcest.environments.store.store import Store, keys_in
 from hpcest.kit.lease import server_now, span
 
@@ -23,18 +24,8 @@ _DATED = re.compile(r".+\.(\d+)\.[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
-class Swept:
-    """One thing that goes: what sentences call it, where it lies, its bytes, and why it goes."""
-
-    label: str
-    path: Path
-    size: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class Report:
-    """What went, or would go where ``dry_run``. ``kept`` is the images that stay as label → why.
+    """What went, or would go where ``dry_run``. ``kept`` is the environments that stay as label → why.
 
     What went to the trash gives its room back a day later, with the first sweep after that.
     """
@@ -48,22 +39,6 @@ class Report:
     def freed(self) -> int:
         """The bytes of what goes."""
         return sum(one.size for one in self.gone)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One image's folder as a sweep sees it; ``used`` is when it was last used, or built."""
-
-    key: str
-    folder: Path
-    image: StoredImage | None
-    wrong: str
-    size: int
-    used: float
-
-    @property
-    def label(self) -> str:
-        return self.image.label if self.image else label(self.key)
 
 
 @dataclass
@@ -86,63 +61,62 @@ def collect_garbage(
     in_use: Collection[str] = (),
     dry_run: bool = False,
 ) -> Report:
-    """Move to the trash the images of the workspace that were not used for ``older_than`` seconds, least used first.
+    """Move to the trash the environments of the workspace that were not used for ``older_than`` seconds, least used first.
 
-    Those whose keys are ``in_use``, pinned ones, and the newest ``keep`` of each environment name stay. Where the store
-    is larger than ``max_size`` bytes still, more go, but none used within two days (or ``older_than``, if that is less).
+    Those whose keys are ``in_use``, pinned ones, and the newest ``keep`` of each kind and name stay. Where all together are
+    larger than ``max_size`` bytes still, more go, but none used within two days (or ``older_than``, if that is less).
     What dead builders left goes, and base images that nothing refers to. Site stores are never touched.
-    Raises EnvironmentBuildError where the store can't be written.
+    Raises EnvironmentBuildError where the workspace can't be written.
     """
     layout = store.layout
-    if not layout.home.is_dir():
+    if not layout.root.is_dir():
         return Report(dry_run=dry_run)
     try:
-        now = server_now(layout.home)
+        now = server_now(layout.home if layout.home.is_dir() else layout.root)
         rules = _Rules(older_than, keep, max_size, frozenset(in_use), now)
-        entries = sorted(_entries(layout), key=lambda one: one.used)
-        kept, gone = _judge(entries, rules)
+        found = sorted([*_images(layout), *entries(layout.root)], key=lambda one: one.used)
+        kept, gone = _judge(found, rules)
         swept = [*gone, *_litter(layout, rules)]
         if not dry_run:
-            swept = [one for one in swept if _discarded(layout, one, kept)]
+            by_path = {one.path: one for one in found}
+            swept = [one for one in swept if _discarded(layout, one, by_path.get(one.path), kept)]
         abandoned = [
             Swept(f"half-built {path.name}", path, size, "its builder has gone") for path, size in sweep_abandoned(layout, dry_run=dry_run)
         ]
         bases = _sweep_bases(layout, {one.path for one in swept}, rules, dry_run=dry_run)
         emptied = _empty_trash(layout, now, dry_run=dry_run)
+        ages = (TRASH_KEPT_S, max(older_than, GRACE_S))
+        left = sweep_left(layout.root, rules.in_use, now, ages, dry_run=dry_run)
     except OSError as error:
         raise failure("what a sweep changes", layout.root, error) from error
-    return Report((*swept, *abandoned, *bases, *emptied), kept, sum(one.size for one in entries), dry_run)
+    return Report((*swept, *abandoned, *bases, *emptied, *left), kept, sum(one.size for one in found), dry_run)
 
 
-def _entries(layout: Layout) -> Iterable[_Entry]:
+def _images(layout: Layout) -> Iterable[Entry]:
     for key in keys_in(layout):
         folder = layout.image(key)
         with contextlib.suppress(FileNotFoundError):  # it has just gone
+            seen, noted = os.lstat(folder), marks(folder)
             image, wrong = inspect(folder, key, layout.root)
-            yield _Entry(key, folder, image, wrong, size_of(folder), max(_dates(folder)))
+            name, created = (image.name, image.created) if image else ("", 0.0)
+            yield Entry(key, name, folder, size_of(folder), created, max(seen.st_mtime, noted[1] / 1e9), wrong, noted, seen)
 
 
-def _dates(folder: Path) -> Iterable[float]:
-    yield os.lstat(folder).st_mtime
-    with contextlib.suppress(OSError):
-        yield os.stat(folder / LAST_USED).st_mtime
-
-
-def _judge(entries: list[_Entry], rules: _Rules) -> tuple[dict[str, str], list[Swept]]:
-    """Which images stay, and which go. ``entries`` come least used first."""
+def _judge(entries: list[Entry], rules: _Rules) -> tuple[dict[str, str], list[Swept]]:
+    """Which environments stay, and which go. ``entries`` come least used first."""
     newest = _newest(entries, rules.keep)
     kept, gone, candidates = {}, [], []
     for one in entries:
         idle = rules.now - one.used
         if one.key in rules.in_use:
             kept[one.label] = "in use"
-        elif os.path.lexists(one.folder / PIN):
+        elif one.marks[0]:
             kept[one.label] = "pinned"
-        elif one.key in newest:
+        elif one.path in newest:
             kept[one.label] = f"among the newest {rules.keep} of its name"
         elif idle >= rules.older_than:
             damaged = f", and {one.wrong}" if one.wrong else ""
-            gone.append(Swept(one.label, one.folder, one.size, f"not used for {span(idle)}{damaged}"))
+            gone.append(Swept(one.label, one.path, one.size, f"not used for {span(idle)}{damaged}"))
         elif idle >= GRACE_S:
             candidates.append(one)
         else:
@@ -150,30 +124,48 @@ def _judge(entries: list[_Entry], rules: _Rules) -> tuple[dict[str, str], list[S
     rest = sum(one.size for one in entries) - sum(one.size for one in gone)
     for one in candidates:
         if rules.max_size is not None and rest > rules.max_size:
-            gone.append(Swept(one.label, one.folder, one.size, f"the store is larger than {rules.max_size} bytes"))
+            gone.append(Swept(one.label, one.path, one.size, f"the store is larger than {rules.max_size} bytes"))
             rest -= one.size
         else:
             kept[one.label] = f"used {span(rules.now - one.used)} ago"
     return kept, gone
 
 
-def _discarded(layout: Layout, one: Swept, kept: dict[str, str]) -> bool:
-    """Move a thing to the trash; False where it is another user's and stays, which is noted for an image."""
+def _discarded(layout: Layout, one: Swept, entry: Entry | None, kept: dict[str, str]) -> bool:
+    """Move a thing out of sight; False where it stays, which is noted for an environment."""
     try:
-        return discard(layout, one.path) is not None
-    except OSError as error:
-        if one.path.parent == layout.images:
-            kept[one.label] = f"it can't be moved ({error.strerror})"
-        return False
+        if entry is None:
+            return discard(layout, one.path) is not None
+        stays = take_away(entry, entry.place) if entry.place else _discard_image(layout, entry)
+    except OSError as error:  # another user's
+        stays = f"it can't be moved ({error.strerror})"
+        if entry is None:
+            return False
+    if stays:
+        kept[one.label] = stays
+    return not stays
 
 
-def _newest(entries: list[_Entry], keep: int) -> set[str]:
-    """The keys of the newest usable images of each name."""
-    by_name: dict[str, list[StoredImage]] = {}
+def _discard_image(layout: Layout, one: Entry) -> str:
+    """Move an image to the trash; returns why it stays, empty where it goes. Raises OSError."""
+    moved = discard(layout, one.path)
+    if moved is None:
+        return "it was removed just now"
+    # Who uses or pins it writes into its folder; we move the folder, then look what was written. Whichever is later sees the other.
+    if same(os.lstat(moved), one.seen) and marks(moved) == one.marks:
+        return ""
+    with contextlib.suppress(OSError):  # it was built again meanwhile
+        os.rename(moved, one.path)
+    return "used, pinned or replaced just now"
+
+
+def _newest(entries: list[Entry], keep: int) -> set[Path]:
+    """The paths of the newest usable environments of each kind and name."""
+    by_name: dict[tuple[str, str], list[Entry]] = {}
     for one in entries:
-        if one.image:
-            by_name.setdefault(one.image.name, []).append(one.image)
-    return {image.key for same in by_name.values() for image in sorted(same, key=lambda one: -one.created)[: max(keep, 0)]}
+        if not one.wrong:
+            by_name.setdefault((one.kind, one.name), []).append(one)
+    return {one.path for named in by_name.values() for one in sorted(named, key=lambda one: -one.created)[: max(keep, 0)]}
 
 
 def _litter(layout: Layout, rules: _Rules) -> Iterable[Swept]:

@@ -155,8 +155,8 @@ def test_the_answer_about_a_program_is_remembered(site: Site, tmp_path: Path, mo
 
 def test_scratch_that_is_not_there(site: Site, offline: Offline) -> None:
     """The configuration's own name for it is in the hint."""
-    error = site.beside("elsewhere", scratch="/proc/nowhere").refusal(*offline, "beta")
-    assert "nothing can be built in /proc/nowhere" in error.message
+    error = site.beside("elsewhere", scratch="/nowhere").refusal(*offline, "beta")
+    assert "nothing can be built in /nowhere" in error.message
     assert "scratch: DIR" in error.hint
 
 

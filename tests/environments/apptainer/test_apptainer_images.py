@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,8 @@ def test_a_digest_is_no_password() -> None:
 
 
 def test_a_dockerfile_becomes_a_definition(tmp_path: Path) -> None:
-    """Comments in a continued line, variables in their order, files, and what has no effect."""
+    """Comments in a continued line, variables in their order, files when it is their turn, and what has no effect."""
+    (tmp_path / "data.txt").touch()
     text = """\
 # syntax=docker/dockerfile:1
 from debian:12 as only
@@ -88,7 +90,7 @@ Bootstrap: docker
 From: debian:12
 
 %files
-    data.txt /data/
+    data.txt /.hpcest-copy/0
 
 %environment
     export A=1
@@ -99,10 +101,44 @@ From: debian:12
     set -ex
     export A=1
     export B="two words"
-    apt-get install one      two && echo $A
+    /bin/sh -c 'apt-get install one      two && echo $A'
     export A=3
+    mkdir -p "/data/"
+    cp -a /.hpcest-copy/0 "/data/data.txt"
+    rm -rf /.hpcest-copy
 """
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "section", "expected"),
+    [
+        ('LABEL a=1 b="two words" "c"=\'$x\' d=', "labels", ["a 1", "b two words", "c $x", "d"]),
+        ("LABEL old style\nMAINTAINER me", "labels", ["old style", "maintainer me"]),
+        ("ARG X=1\nENV Y=$X${X:+2}${X:-3} X=4\nARG X=5\nLABEL x=$X y=$Y", "labels", ["x 4", "y 121"]),
+        ("ARG TAG\nLABEL tag=${TAG}", "labels", ["tag 12"]),
+        ("ENV OLD style words", "environment", ['export OLD="style words"']),
+        (r"""ENV A=a\ b B='$5' C="\"$\`" D=${D:-d} E=é$""", "environment", None),
+        ("ENV PATH=/x:$PATH\nENV PATH=/y:$PATH", "environment", ['export PATH="/x:${PATH}"', 'export PATH="/y:${PATH}"']),
+        ("ARG P=/x:$PATH\nENV PATH=$P", "environment", ['export PATH="/x:${PATH}"']),
+        ("RUN [ -d / ] && echo it\\\n\n  \\\n works", "post", ["/bin/sh -c '[ -d / ] && echo it     works'"]),
+        ('RUN ["echo", "a b"]', "post", ["echo 'a b'"]),
+        ('SHELL ["/bin/bash", "-c"]\nRUN cat <<< $((1<<2))', "post", ["/bin/bash -c 'cat <<< $((1<<2))'"]),
+        ("WORKDIR /a\nWORKDIR b c", "post", ['mkdir -p "/a"', 'cd "/a"', 'mkdir -p "b c"', 'cd "b c"']),
+        ('RUN true\nUSER nobody\nCMD ["x"]\nVOLUME /x\nSTOPSIGNAL 9', "post", ["/bin/sh -c true"]),
+    ],
+)
+def test_what_a_line_of_a_dockerfile_becomes(tmp_path: Path, lines: str, section: str, expected: list[str] | None) -> None:
+    """The section of the definition that it ends in; ``None`` where a shell says what the variables are."""
+    whole = converted(tmp_path / "Dockerfile", f"ARG TAG=12\nFROM debian:$TAG AS one\n{lines}")
+    assert "\nFrom: debian:12\n" in whole
+    found = [line[4:] for line in whole.partition(f"%{section}\n")[2].partition("\n\n")[0].splitlines() if line != "    set -ex"]
+    if expected is not None:
+        assert found == expected
+        return
+    script = "\n".join([*found, 'printf "%s|" "$A" "$B" "$C" "$D" "$E"'])
+    said = subprocess.run(["/bin/sh", "-c", script], env={}, capture_output=True, text=True, check=True).stdout
+    assert said == 'a b|$5|"$\\`|d|é$|'
 
 
 @pytest.mark.parametrize(
@@ -110,17 +146,31 @@ From: debian:12
     [
         "COPY --from=other a /b",
         "COPY --chown=1:1 a /b",
-        'COPY ["a", "/b"]',
         "COPY . .",
         "COPY <<EOF /b",
+        "COPY missing /b",
+        "COPY ../a /b",
+        "COPY a a.tar.gz /b",
+        "COPY a",
+        "COPY $HOME /b",
         "ADD https://host/file /b",
         "ADD a.tar.gz /b",
         "ADD --checksum=x a /b",
         "RUN --mount=type=cache,target=/x make",
-        'RUN ["make"]',
+        "RUN cat <<-'EOF' > x",
         "RUN <<EOF",
-        'SHELL ["/bin/bash", "-c"]',
-        "ARG VERSION=1",
+        "RUN",
+        "SHELL /bin/bash -c",
+        "ARG TARGETARCH",
+        "ENV A",
+        "ENV A=1 b",
+        'ENV A="1',
+        "ENV A=${B%x}",
+        "ENV a.b=1",
+        "LABEL a=$HOME",
+        'LABEL "a b"=1',
+        "WORKDIR src",
+        "USER nobody\nRUN make",
         "ONBUILD RUN make",
         "FROM debian:13",
         "FROM --platform=linux/arm64 debian",
@@ -130,10 +180,78 @@ From: debian:12
 )
 def test_what_would_be_converted_wrongly_is_refused(tmp_path: Path, line: str) -> None:
     """Each by its line and its name, with what to write instead."""
+    for name in ("a", "a.tar.gz"):
+        (tmp_path / name).touch()
+    last = line.splitlines()[-1]
     with pytest.raises(SpecError) as caught:
         converted(tmp_path / "Dockerfile", f"FROM debian:12\n{line}\n")
-    assert "Dockerfile" in caught.value.message
+    assert f"Dockerfile:{2 + line.count(chr(10))}: {last!r} can't be converted" in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "RUN make\nFROM debian\n", "# escape=`\nFROM debian\n", "ARG A=1\n"])
+def test_a_dockerfile_that_begins_with_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    """No image can be told from it."""
+    with pytest.raises(SpecError, match="Dockerfile"):
+        converted(tmp_path / "Dockerfile", text)
+
+
+def test_a_folder_is_not_copied_past_its_dockerignore(tmp_path: Path) -> None:
+    """What it keeps out of images may be secret."""
+    (tmp_path / ".dockerignore").write_text(".env\n")
+    (tmp_path / ".env").write_text("secret")
+    with pytest.raises(SpecError, match=r"COPY \. /app") as caught:
+        converted(tmp_path / "Dockerfile", "FROM debian\nCOPY . /app\n")
+    assert ".dockerignore" in caught.value.hint
+
+
+@not_as_root
+def test_a_dockerfile_is_built_as_docker_would(site: Site, apptainer: Apptainer, tmp_path: Path) -> None:
+    """Each RUN begins in the working directory, files come in their turn, and of a folder what is in it."""
+    context = tmp_path / "context"
+    (context / "src" / "deep").mkdir(parents=True)
+    for name in ("one", "two", "src/.hidden", "src/deep/three"):
+        (context / name).write_text(name)
+    text = """\
+FROM debian:12
+ARG NAME=app
+ENV HOME_OF=/srv/$NAME GREETING="it's \\"so\\""
+RUN mkdir -p /etc/conf && echo default > /etc/conf/one && cd /usr
+WORKDIR $HOME_OF
+RUN echo $NAME $PWD > where; false; true
+COPY one /etc/conf/
+COPY one two many/
+COPY two renamed
+COPY src .
+COPY src /copied/src/
+COPY . /all
+RUN cat renamed >> /etc/conf/one
+LABEL made="by hand" of=$NAME
+"""
+    definition = converted(context / "Dockerfile", text).replace("Bootstrap: docker", "Bootstrap: localimage")
+    recipe = context / "x.def"
+    recipe.write_text(definition.replace("From: debian:12", f"From: {apptainer.debian}"))
+    lock = site.build(image=str(recipe))
+    script = "cd /srv/app; echo $GREETING; cat /etc/conf/one; echo; cat where; find . /copied /all -type f; ls -d /.hpcest*"
+    said = site.run(lock, "sh", "-c", script).stdout
+    there = [
+        "./where",
+        "./many/one",
+        "./many/two",
+        "./renamed",
+        "./.hidden",
+        "./deep/three",
+        "/copied/src/.hidden",
+        "/copied/src/deep/three",
+    ]
+    there += [f"/all/{name}" for name in ("Dockerfile", "log", "one", "two", "src/.hidden", "src/deep/three", "x.def")]
+    first, conf, where, *found = said.splitlines()
+    assert (first, conf, where) == ('it\'s "so"', "onetwo", "app /srv/app")
+    assert sorted(found) == sorted(there)
+    base = site.store.base(str(lock.facts["base"]))
+    assert base is not None
+    shown = labels(base.path, str(apptainer.program))
+    assert (shown["made"], shown["of"]) == ("by hand", "app")
 
 
 def test_a_definition_without_a_beginning(site: Site, tmp_path: Path) -> None:
@@ -147,7 +265,7 @@ def test_the_files_of_recipes(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt", "base.sif"):
         (tmp_path / name).write_text(name)
     (tmp_path / "x.def").write_text("Bootstrap: localimage\nFrom: base.sif\n%files\n  *.txt /data\n%post\n  a.txt\n")
-    (tmp_path / "Dockerfile").write_text("FROM debian\nCOPY a.txt nothing /data/\n")
+    (tmp_path / "Dockerfile").write_text("ARG NAME=a\nFROM debian\nARG NAME\nCOPY ${NAME}.txt /data/\nCOPY nothing /data/\n")
     assert [path.name for path in files_of(tmp_path / "x.def")] == ["a.txt", "b.txt", "base.sif"]
     assert [path.name for path in files_of(tmp_path / "Dockerfile")] == ["a.txt"]
 

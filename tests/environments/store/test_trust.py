@@ -119,3 +119,66 @@ except HpcestError as error:
         path.chmod(0o755)
     assert said.startswith(f"environment sk {'b' * 12} can't be kept in site: Permission denied (site/v1/.tmp/")
     assert said.endswith("| it must be writable to build in it\n")
+
+
+@pytest.fixture
+def deep(tmp_path: Path, fill: Fill) -> Path:
+    """A closed store in ``tmp_path/open/inner/site``."""
+    root = tmp_path / "open" / "inner" / "site"
+    fill(Store(root))
+    close(tmp_path / "open")
+    return root
+
+
+@pytest.mark.parametrize(("mode", "who"), [(0o757, "everybody"), (0o775, "its group {}")])
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_directory_above_the_store_that_others_may_write_is_named(tmp_path: Path, deep: Path, level: int, mode: int, who: str) -> None:
+    """Who can write it can put another store in the place of this one."""
+    above = deep.parents[level - 1]
+    above.chmod(mode)
+    found = asked(tmp_path, deep).look(key())
+    assert found.image is None
+    whom = who.format(group_name(above.stat().st_gid))
+    assert found.wrong == f"site store {deep}: {above} is writable by {whom} (mode {mode:04o}), and the store lies below it"
+
+
+def test_a_sticky_directory_above_the_store_is_fine(tmp_path: Path, deep: Path) -> None:
+    """As /tmp: others can write it, but not rename what is ours there."""
+    deep.parent.chmod(0o1777)
+    assert asked(tmp_path, deep).look(key()).image
+
+
+def test_the_way_is_looked_at_behind_links_too(tmp_path: Path, deep: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir(mode=0o755)
+    (links / "way").symlink_to("../open/inner/../inner")
+    assert asked(tmp_path, links / "way" / "site").look(key()).image
+    (links / "other").symlink_to(tmp_path / "open")
+    (tmp_path / "open").chmod(0o777)
+    assert f"{tmp_path / 'open'} is writable by everybody" in asked(tmp_path, links / "other" / "inner" / "site").look(key()).wrong
+
+
+def test_a_link_in_a_directory_of_others_is_named(tmp_path: Path, deep: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "site").symlink_to(deep)
+    links.chmod(0o777)
+    assert f"{links} is writable by everybody" in asked(tmp_path, links / "site").look(key()).wrong
+
+
+def test_a_directory_of_a_stranger_above_the_store_is_named(tmp_path: Path) -> None:
+    """Seen from a store that belongs to root: the tests' own directory is a stranger's, or is given to one."""
+    way = tmp_path / "way"
+    way.mkdir(mode=0o755)
+    (way / "site").symlink_to("/proc/1")
+    if way.stat().st_uid == 0:
+        os.chown(way, 65533, 65533)
+    uid = way.stat().st_uid
+    assert f"uid {uid}" in distrust(way / "site", [], ())
+    assert distrust(way / "site", [], {uid, *(one.stat().st_uid for one in way.parents)}) == ""
+
+
+def test_the_directories_above_are_looked_at_once(tmp_path: Path, deep: Path) -> None:
+    assert asked(tmp_path, deep).look(key()).image
+    deep.parent.chmod(0o777)
+    assert asked(tmp_path, deep).look(key()).image
