@@ -73,12 +73,21 @@ class PluginSettings:
 
 
 @dataclass(frozen=True)
+class FrameworkSettings:
+    """``frameworks: {NAME: …}``: the version to install by default, and what to install for versions of a framework."""
+
+    default: str = ""
+    versions: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _File:
     """The keys that a configuration file may have."""
 
     default_compute: str = "local"
     compute: dict[str, dict[str, Any]] = field(default_factory=dict)
     environment: EnvironmentSettings = field(default_factory=EnvironmentSettings)
+    frameworks: dict[str, FrameworkSettings] = field(default_factory=dict)
     snapshot: SnapshotSettings = field(default_factory=SnapshotSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
     plugins: PluginSettings = field(default_factory=PluginSettings)
@@ -184,6 +193,7 @@ class Config:
     default_compute: str = "local"
     compute: dict[str, ComputeTarget] = field(default_factory=lambda: {"local": ComputeTarget("local", "local")})
     environment: EnvironmentSettings = field(default_factory=EnvironmentSettings)
+    frameworks: dict[str, FrameworkSettings] = field(default_factory=dict)
     snapshot: SnapshotSettings = field(default_factory=SnapshotSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
     plugins: PluginSettings = field(default_factory=PluginSettings)
@@ -211,6 +221,8 @@ class Config:
 
 def _plain(config: Config) -> dict[str, Any]:
     settings = {name: dataclasses.asdict(getattr(config, name)) for name in ("environment", "snapshot", "history", "plugins")}
+    if config.frameworks:
+        settings["frameworks"] = {name: dataclasses.asdict(one) for name, one in config.frameworks.items()}
     targets = {
         name: {"backend": one.backend, **({"environment": one.environment} if one.environment else {}), **one.options}
         for name, one in config.compute.items()
@@ -279,7 +291,7 @@ def _checked(merged: _Merged) -> Config:
             raise ConfigError(f"{merged.where(path)}: {path} must be at least 1, not {getattr(file.snapshot, name)}")
     targets = {"local": file.compute.get("local", {"backend": "local"}), **file.compute}
     compute = {name: _target(name, values, merged) for name, values in targets.items()}
-    return Config(file.default_compute, compute, file.environment, file.snapshot, file.history, file.plugins, merged)
+    return Config(file.default_compute, compute, file.environment, file.frameworks, file.snapshot, file.history, file.plugins, merged)
 
 
 def _target(name: str, values: dict[str, Any], merged: _Merged) -> ComputeTarget:

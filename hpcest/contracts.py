@@ -16,8 +16,8 @@ A whole framework plugin::
     def hpcest_register_frameworks():
         return [Julia]
 
-Each class is made by hpcest: a framework with no arguments, an environment with ``settings``, which is what is configured
-for environments, a backend with its compute target's options.
+Each class is made by hpcest: a framework with its options for one run, an environment with ``settings``, which is what is
+configured for environments, a backend with its compute target's options.
 """
 
 from __future__ import annotations
@@ -38,14 +38,26 @@ from hpcest.model.status import Reason, Status
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of what has none."""
+
+
 class Framework(ABC):
     """How the program of a run is started, and how its ranks find each other.
 
-    ``name`` is what ``framework:`` says; ``distributions`` are the kinds of distribution it can do.
+    ``name`` is what ``framework:`` says; ``distributions`` are the kinds of distribution that it can do. ``Options`` is
+    a dataclass of the settings that a run may have for it (``framework_options``), all with a default and with
+    ``metadata={"help": …}``. ``presets`` is a YAML file that says what to install for each version of the framework.
     """
 
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]] = ()
+    Options: ClassVar[type] = NoOptions
+    presets: ClassVar[Path | None] = None
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = self.Options() if options is None else options
 
     def check(self, spec: RunSpec) -> None:  # noqa: B027 - most frameworks take every spec
         """Refuse a spec that can't work. Raises SpecError; called before anything is done."""
@@ -53,6 +65,10 @@ class Framework(ABC):
     @abstractmethod
     def program(self, spec: RunSpec, activation: Activation) -> Program:
         """The argv of one rank. ``activation.python`` is the environment's interpreter."""
+
+    def checkpoint(self, outputs: Path) -> Path | None:
+        """The newest checkpoint among the ``outputs`` of an old run, for one that resumes from it; None where there is none."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,14 @@ class Environment(ABC):
         Raises SpecError, EnvironmentBuildError.
         """
         raise SpecError(f"the kind {self.name!r} can't be built from a lock")
+
+    def fetch(self, spec: EnvironmentSpec, workspace: WorkspaceFolder, say: Say, *, locked: str, folder: Path) -> Mapping[str, str]:
+        """Fetch what ``rebuild`` with ``locked`` takes from a network, for a process on another machine, which has none.
+
+        Returns the variables with which that process finds it. ``folder`` is in the workspace, and is removed when all is
+        built. Without it the other machine needs a network. Raises SpecError, EnvironmentBuildError.
+        """
+        return {}
 
     def is_ready(self, lock: Lock, workspace: WorkspaceFolder) -> bool:
         """Whether what ``resolve`` returned could be activated now."""

@@ -29,6 +29,9 @@ _Call = Callable[[Mapping[str, Any]], Any]
 #: Kind, name and module of what hpcest brings along. Each module registers itself as a stranger's would.
 BUILTIN = (
     ("framework", "script", "hpcest.frameworks.script"),
+    ("framework", "sklearn", "hpcest.frameworks.sklearn"),
+    ("framework", "pytorch", "hpcest.frameworks.pytorch"),
+    ("framework", "tensorflow", "hpcest.frameworks.tensorflow"),
     ("environment", "host", "hpcest.environments.host"),
     ("environment", "venv", "hpcest.environments.venv"),
     ("environment", "apptainer", "hpcest.environments.apptainer.kind"),

@@ -38,7 +38,19 @@ _DESCRIBING = (
     click.option("--gpus", type=click.IntRange(0), metavar="N", help="GPUs per node."),
     click.option("--mem", metavar="4G", help="Memory per node; a number alone is megabytes."),
     click.option("--time", metavar="2:00:00", help="Time limit; a number alone is minutes."),
-    click.option("--framework", metavar="NAME", help="The framework plugin."),
+    click.option("--framework", metavar="NAME", help="The framework: script, sklearn, pytorch, tensorflow, or a plugin's."),
+    click.option(
+        "--framework-version", metavar="VERSION", help="Install that version of it in the environment; 'default' for its default."
+    ),
+    click.option(
+        "-O",
+        "--framework-option",
+        "framework_options",
+        metavar="K=V",
+        multiple=True,
+        help="An option of the framework; see 'hpcest plugins'.",
+    ),
+    click.option("--resume-from", metavar="RUN", help="The run whose outputs it finds in HPCEST_RESUME_FROM."),
     click.option("--distribution", type=click.Choice(["mpi", "pytorch", "tensorflow", "none"]), help="How the ranks find each other."),
     click.option("--launcher", metavar="NAME", help="How ranks are started on a cluster: srun, srun:pmix, srun:pmi2, mpirun, single."),
     click.option("-S", "--sbatch", metavar="OPTION[=VALUE]", multiple=True, help="Any option of sbatch, such as qos=high or exclusive."),
@@ -130,9 +142,16 @@ def described(context: Context, what: Path, arguments: tuple[str, ...], options:
     """The run spec that a WHAT argument and the options of ``submit`` describe. Raises UsageError."""
     from hpcest.sdk.choices import spec_of, with_choices
 
-    for name, option in {"inputs": "--input", "variables": "--env-var", "tags": "--tag", "settings": "--set"}.items():
+    for name, option in {
+        "inputs": "--input",
+        "variables": "--env-var",
+        "tags": "--tag",
+        "settings": "--set",
+        "framework_options": "-O",
+    }.items():
         options[name] = pairs_of(options[name], option)
     options["sbatch"] = {name: value if equals else True for name, equals, value in (text.partition("=") for text in options["sbatch"])}
+    options["resume_from"] = the_run(context, options["resume_from"]).id if options["resume_from"] else ""
     options["after"] = [upstream(context, text) for text in options["after"]]
     spec = spec_of(
         what,

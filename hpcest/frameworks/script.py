@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from hpcest.contracts import Framework
 from hpcest.errors import SpecError
@@ -24,11 +24,11 @@ class Script(Framework):
     """Starts an entry script with the interpreter of its suffix, or a command line with a shell.
 
     Ranks find each other by the variables that every rank gets (RANK, WORLD_SIZE, LOCAL_RANK,
-    MASTER_ADDR, …), which suits all kinds of distribution.
+    MASTER_ADDR, …), which suits all kinds of distribution. Frameworks with ranks of their own build on this one.
     """
 
     name = "script"
-    distributions = ("mpi", "pytorch", "tensorflow")
+    distributions: ClassVar[tuple[str, ...]] = ("mpi", "pytorch", "tensorflow")
 
     def check(self, spec: RunSpec) -> None:
         """Refuse a command that can't be started, amounts that can't be given, an unknown distribution. Raises SpecError."""
@@ -36,18 +36,27 @@ class Script(Framework):
         _check_resources(spec.resources)
         if spec.command.script and not _starter(spec.command.script) and not spec.snapshot:  # a rerun has its own source
             _check_program(spec)
-        kind = spec.distribution.kind if spec.distribution else self.distributions[0]
-        if kind not in self.distributions:
+        if spec.distribution and spec.distribution.kind not in self.distributions:
+            allowed = ", ".join(self.distributions)
             raise SpecError(
-                f"distribution {kind!r} is not known to the framework 'script'", hint=f"allowed: {', '.join(self.distributions)}"
+                f"the framework {self.name!r} can't do the distribution {spec.distribution.kind!r}",
+                hint=f"allowed: {allowed}" if allowed else "it runs one process on one node: leave the distribution out",
             )
 
     def program(self, spec: RunSpec, activation: Activation) -> Program:
         """The argv of one rank. Python writes its output at once, so that logs can be followed."""
-        return Program(_argv(spec.command, activation.python), {"PYTHONUNBUFFERED": "1"}, expand=not spec.command.line)
+        kind = spec.distribution.kind if spec.distribution else ""
+        return Program(
+            command_argv(spec.command, activation.python),
+            {"PYTHONUNBUFFERED": "1"},
+            expand=not spec.command.line,
+            meets=kind not in ("", "mpi"),  # those of MPI find each other by PMI
+            roles={"worker": spec.ranks} if kind == "tensorflow" else {},
+        )
 
 
-def _argv(command: Command, python: str) -> tuple[str, ...]:
+def command_argv(command: Command, python: str) -> tuple[str, ...]:
+    """The argv of a script with the interpreter of its suffix, ``python`` for Python's, or of a command line with a shell."""
     if command.line:
         return ("/bin/sh", "-c", _SHELL, "sh", command.line)
     script, starter = command.script, _starter(command.script)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hpcest.errors import PluginError, UnknownNameError
+from hpcest.errors import PluginError, SpecError, UnknownNameError
 from hpcest.model.folders import WorkspaceFolder
 
 if TYPE_CHECKING:
     from hpcest.config import Config
-    from hpcest.contracts import Backend
+    from hpcest.contracts import Backend, Framework
+    from hpcest.model.spec import RunSpec
     from hpcest.pluginmanager import Plugins
 
 
@@ -35,6 +37,11 @@ class Context:
 
         return load_plugins(disabled=self.config.plugins.disable)
 
+    def framework(self, spec: RunSpec) -> Framework:
+        """The framework of a run, with the options that the run has for it. Raises UnknownNameError, SpecError."""
+        kind = self.plugins.framework(spec.framework)
+        return kind(options_of(kind, spec.framework_options))
+
     def backend(self, compute: str) -> Backend:
         """The backend of the compute target ``compute``, with its options. Raises UnknownNameError, ConfigError."""
         target = self.config.target(compute)
@@ -57,3 +64,14 @@ class Context:
         except (UnknownNameError, PluginError):
             return None
         return kind(kind.Options())
+
+
+def options_of(kind: type[Framework], given: Mapping[str, Any]) -> Any:
+    """The options of a framework, from names and values as people write them. Raises SpecError."""
+    from hpcest.errors import ConfigError
+    from hpcest.kit.codec import decode
+
+    try:
+        return decode(kind.Options, dict(given))
+    except (ConfigError, SpecError) as error:
+        raise SpecError(f"framework {kind.name!r}: {error.message}", hint=error.hint) from None

@@ -1,4 +1,4 @@
-"""The part of this package that travels with a run: a copy in the workspace, named by its content."""
+"""What travels with a run beside its source: a part of this package and a framework's helpers, in the workspace, named by content."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from hpcest.errors import HpcestError
 from hpcest.model.folders import WorkspaceFolder
+
+#: Files by their names.
+Contents = tuple[tuple[Path, bytes], ...]
 
 
 def travelling_runtime(workspace: WorkspaceFolder) -> Path:
@@ -19,10 +23,21 @@ def travelling_runtime(workspace: WorkspaceFolder) -> Path:
     Several processes may make it at once: it is written beside and renamed. Raises HpcestError.
     """
     digest, contents = _package()
-    target = workspace.runtime / digest
+    return _kept(workspace.runtime / digest, contents)
+
+
+def kept_helpers(workspace: WorkspaceFolder, helpers: Mapping[str, str]) -> str:
+    """The directory that holds a framework's ``helpers``, name → text; empty for none. Raises HpcestError."""
+    if not helpers:
+        return ""
+    contents = tuple((Path(name), text.encode()) for name, text in sorted(helpers.items()))
+    return str(_kept(workspace.runtime / f"helpers-{_digest(contents)}", contents))
+
+
+def _kept(target: Path, contents: Contents) -> Path:
     if target.is_dir():
         return target
-    beside = workspace.runtime / f".{uuid.uuid4().hex}"
+    beside = target.with_name(f".{uuid.uuid4().hex}")
     try:
         for name, content in contents:
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
@@ -31,17 +46,21 @@ def travelling_runtime(workspace: WorkspaceFolder) -> Path:
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         if not target.is_dir():
-            raise HpcestError(f"{workspace.runtime} can't be written: {error.strerror}") from error
+            raise HpcestError(f"{target.parent} can't be written: {error.strerror}") from error
     return target
 
 
 @cache
-def _package() -> tuple[str, tuple[tuple[Path, bytes], ...]]:
+def _package() -> tuple[str, Contents]:
     """The digest of what travels, and its files by their names; read once, as the rest of this process's code was."""
     package = Path(__file__).parents[1]
     sources = [package / "__init__.py", *sorted((package / "onnode").glob("*.py"))]
     contents = tuple((source.relative_to(package.parent), source.read_bytes()) for source in sources)
+    return _digest(contents), contents
+
+
+def _digest(contents: Contents) -> str:
     digest = hashlib.sha256()
     for name, content in contents:
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:16], contents
+    return digest.hexdigest()[:16]

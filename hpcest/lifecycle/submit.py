@@ -20,7 +20,8 @@ from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.git import git_facts
 from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.passage import Passage, Step, record, settle, source_of
-from hpcest.lifecycle.runtime import travelling_runtime
+from hpcest.lifecycle.presets import with_preset
+from hpcest.lifecycle.runtime import kept_helpers, travelling_runtime
 from hpcest.lifecycle.secrets import secrets
 from hpcest.lifecycle.upstream import jobs_before
 from hpcest.lifecycle.workspace import checked_experiment
@@ -36,7 +37,8 @@ def check(passage: Passage) -> None:
     """Refuse what can't work before anything is written."""
     spec = passage.spec
     passage.spec = spec = replace(spec, experiment=checked_experiment(spec.experiment))
-    passage.framework = passage.context.plugins.framework(spec.framework)()
+    passage.framework = passage.context.framework(spec)
+    passage.spec = spec = with_preset(passage.context, spec)
     passage.backend = passage.attaching or passage.context.backend(spec.compute)
     passage.framework.check(spec)
     check_variables(spec)
@@ -116,6 +118,7 @@ def plan(passage: Passage) -> None:
         "place": passage.place,
         "nodes": spec.resources.nodes,
         "procs_per_node": spec.resources.procs_per_node,
+        "cpus": spec.resources.cpus,
         "interpreter": activation.python,
         "prefix": list(activation.prefix),
         "path": list(activation.path),
@@ -145,6 +148,7 @@ def own_launch(passage: Passage, activation: Activation) -> tuple[dict[str, Any]
     assert passage.framework is not None
     spec, folder = passage.spec, passage.folder
     program = passage.framework.program(spec, activation)
+    asked = {**spec.environment.variables, **spec.environment_variables}
     variables = {
         **activation.variables,
         **program.variables,
@@ -160,6 +164,11 @@ def own_launch(passage: Passage, activation: Activation) -> tuple[dict[str, Any]
         "per": program.per,
         "argv": list(program.argv),
         "expand": program.expand,
+        "rank_variables": {name: text for name, text in program.rank_variables.items() if name not in asked},
+        "meets": program.meets,
+        "roles": dict(program.roles),
+        "servers": list(program.servers),
+        "helpers": kept_helpers(passage.context.workspace, program.helpers),
         "variables": {name: value for name, value in variables.items() if name not in hidden},
         "secrets": sorted(hidden),
     }, hidden
@@ -171,8 +180,13 @@ def _inputs_as_variables(spec: RunSpec) -> dict[str, str]:
 
 
 def _resumed(passage: Passage) -> dict[str, str]:
-    old = passage.spec.resume_from
-    return {"HPCEST_RESUME_FROM": str(passage.context.workspace.run(old).outputs)} if old else {}
+    """Where the outputs of the run are that this one resumes from, and its newest checkpoint, if the framework knows one."""
+    assert passage.framework is not None
+    if not passage.spec.resume_from:
+        return {}
+    outputs = passage.context.workspace.run(passage.spec.resume_from).outputs
+    checkpoint = passage.framework.checkpoint(outputs)
+    return {"HPCEST_RESUME_FROM": str(outputs), **({"HPCEST_CHECKPOINT": str(checkpoint)} if checkpoint else {})}
 
 
 def write_launch(folder: RunFolder, launch: Mapping[str, Any]) -> None:

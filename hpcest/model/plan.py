@@ -27,13 +27,26 @@ class Program:
 
     ``per`` says how often it is started: once for each ``process`` or once for each ``node`` (for a
     launcher such as torchrun that starts the processes itself). ``expand`` lets each rank replace
-    ``$NAME`` in the argv by its own variables; a shell does that itself, by its own rules.
+    ``$NAME`` in the argv by its own variables; a shell does that itself, by its own rules. In
+    ``rank_variables`` each rank replaces ``$NAME`` too, and leaves out what comes to nothing; the user's own variables win
+    over both.
+
+    ``meets`` has the ranks find out before they start that all are there: each then has HPCEST_PEERS, the
+    ``host:port`` of every rank. With ``roles``, role → number of ranks in their order, each has TF_CONFIG as well.
+    ``servers`` are roles that only serve: they are ended when all other ranks have ended.
+
+    ``helpers`` are files for the node, name → text; a rank finds them in the folder $HPCEST_HELPERS.
     """
 
     argv: tuple[str, ...]
     variables: dict[str, str] = field(default_factory=dict)
     per: str = "process"
     expand: bool = True
+    rank_variables: dict[str, str] = field(default_factory=dict)
+    meets: bool = False
+    roles: dict[str, int] = field(default_factory=dict)
+    servers: tuple[str, ...] = ()
+    helpers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

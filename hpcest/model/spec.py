@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 SCHEMA = 1
@@ -42,7 +42,10 @@ class Resources:
 
 @dataclass(frozen=True)
 class Distribution:
-    """How the ranks of a run find each other: ``kind`` is ``mpi``, ``pytorch`` or ``tensorflow``."""
+    """How the ranks of a run find each other: ``kind`` is ``mpi``, ``pytorch``, ``tensorflow``, ``ray`` or a plugin's.
+
+    ``backend`` is what they talk by, such as ``nccl`` or ``gloo``; the program is told, and chooses.
+    """
 
     kind: str = "mpi"
     backend: str = ""
@@ -97,6 +100,19 @@ class EnvironmentSpec:
     layout: str = ""
     variables: dict[str, str] = field(default_factory=dict)
 
+    def merged(self, more: EnvironmentSpec) -> EnvironmentSpec:
+        """What ``more`` asks for added to this: lists are joined, and what ``more`` says once counts."""
+        changes: dict[str, Any] = {}
+        for one in fields(EnvironmentSpec):
+            mine, theirs = getattr(self, one.name), getattr(more, one.name)
+            if isinstance(mine, tuple):
+                changes[one.name] = (*mine, *(item for item in theirs if item not in mine))
+            elif isinstance(mine, dict):
+                changes[one.name] = {**mine, **theirs}
+            elif theirs and theirs != "auto":
+                changes[one.name] = theirs
+        return replace(self, **changes)
+
 
 @dataclass(frozen=True)
 class GitFacts:
@@ -113,8 +129,9 @@ class GitFacts:
 class RunSpec:
     """One run, described. ``snapshot`` is empty until the source directory has been frozen.
 
-    ``options`` are the backend's own (sbatch options, say); ``environment`` is what was asked for, its
-    lock is kept beside the spec. ``launcher`` is how ranks are started on a cluster (``srun``,
+    ``options`` are the backend's own (sbatch options, say), ``framework_options`` the framework's. ``framework_version`` adds
+    what that version needs to the environment when the run is submitted. ``environment`` is what was asked for, its lock is
+    kept beside the spec. ``launcher`` is how ranks are started on a cluster (``srun``,
     ``srun:pmix``, ``mpirun``, ``single``); empty leaves it to the compute target.
     """
 
@@ -122,6 +139,8 @@ class RunSpec:
     command: Command
     compute: str = "local"
     framework: str = "script"
+    framework_version: str = ""
+    framework_options: dict[str, Any] = field(default_factory=dict)
     display_name: str = ""
     description: str = ""
     source: str = ""

@@ -10,6 +10,10 @@ It reads a launch manifest (``launch.json`` in the run folder), a JSON object:
     nodes, procs_per_node, per            how many ranks ("per": "process" or "node")
     prefix, argv, variables, path, unset  what each rank becomes, and its environment
     expand                                whether $NAME in argv is replaced for each rank
+    rank_variables                        what each rank makes of its own variables: NAME -> text with $NAME
+    roles, servers                        role -> number of ranks, in their order; the roles that only serve
+    meets                                 whether the ranks are to know of each other before they start
+    cpus                                  cores for each process, or null
     secrets                               names of variables whose values are in state/secrets.json
     time, grace                           seconds: the limit (or null), and between TERM and KILL
     queue                                 the folder of the local queue, or null
@@ -34,7 +38,7 @@ import socket
 import sys
 import time
 
-from hpcest.onnode import arrays, processes, workdir
+from hpcest.onnode import arrays, ports, processes, workdir
 from hpcest.onnode.children import Children
 from hpcest.onnode.ending import Ending
 from hpcest.onnode.guardian import Guardian
@@ -148,9 +152,22 @@ class Controller:
             announce(os.path.join(self.launch["workspace"], ".hpcest", "edits"), self.launch["run"])
 
     def _meeting_point(self):
-        """Where ranks find each other: rank 0 runs on this host, and this port of it is free."""
-        alone = self.job is None or self.job.nodes == 1
-        return {"MASTER_ADDR": "127.0.0.1" if alone else socket.gethostname(), "MASTER_PORT": str(_free_port())}
+        """Where ranks find each other: the node of rank 0, and ports that are free there and kept for this attempt."""
+        self._held = [ports.hold(self.launch["run"], self.attempt, number) for number in range(2)]
+        numbers = [str(port) for port, _ in self._held]
+        word = os.urandom(16).hex()
+        return {
+            "MASTER_ADDR": self._first_host(),
+            "MASTER_PORT": numbers[0],
+            "HPCEST_MEETING_PORT": numbers[1],
+            "HPCEST_MEETING_WORD": word,
+        }
+
+    def _first_host(self):
+        """Of one node its own name for itself. Rank 0 of several is where this process is, unless that is not a node of the job."""
+        if self.job is None or self.job.nodes == 1:
+            return "127.0.0.1"
+        return self.job.first_host() or socket.gethostname()
 
     def _watch(self):
         """Until all ranks have ended: reap them, beat, and end them when asked or when time is up."""
@@ -294,12 +311,6 @@ class Controller:
             self.outcome = sentinel.noted() or self.outcome
             self._conclude(sentinel)
         self._hand_on()
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
 
 
 def _remove(path):

@@ -161,6 +161,21 @@ def _prctl(option, value):
         return False
 
 
+def detach(keep=()):
+    """Hold nothing of whoever this came from but the descriptors ``keep``: srun waits for the end of a rank's output."""
+    os.setsid()  # a terminal's signals are not for us
+    for number in range(1, 32):
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    below = 3
+    for descriptor in sorted(keep) + [4096]:
+        os.closerange(below, descriptor)
+        below = descriptor + 1
+
+
 def adopt_orphans():
     """Become the parent of descendants whose own parent ends, so that none is out of sight."""
     return _prctl(_SET_CHILD_SUBREAPER, 1)

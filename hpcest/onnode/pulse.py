@@ -28,22 +28,10 @@ def start(folder, attempt):
         return
     try:
         if os.fork() == 0:
-            _detach()
+            processes.detach()
             _watch(os.path.join(folder, "state"), attempt, rank)
     finally:
         os._exit(0)
-
-
-def _detach():
-    """Hold nothing of the rank's: srun waits for the end of its output, and a terminal's signals are not for us."""
-    os.setsid()
-    for number in range(1, 32):
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.closerange(3, 4096)
 
 
 def _watch(state, attempt, rank):

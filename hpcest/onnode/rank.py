@@ -5,7 +5,7 @@ import re
 import signal
 import time
 
-from hpcest.onnode import containers, processes, pulse
+from hpcest.onnode import containers, cores, processes, pulse, roles, supervise
 from hpcest.onnode.record import EventWriter, get_json, warn
 
 _LOOKS = 50
@@ -82,6 +82,7 @@ def _counts(text):
 
 
 def _variables(rank, size, local_rank, local_size, node, nodes):
+    numbers = {"RANK": rank, "SIZE": size, "LOCAL_RANK": local_rank, "LOCAL_SIZE": local_size}
     return {
         "RANK": str(rank),
         "WORLD_SIZE": str(size),
@@ -89,6 +90,8 @@ def _variables(rank, size, local_rank, local_size, node, nodes):
         "LOCAL_WORLD_SIZE": str(local_size),
         "NODE_RANK": str(node),
         "HPCEST_NODE_COUNT": str(nodes),
+        # Programs that were written for mpirun look for these, whoever starts them.
+        **{"OMPI_COMM_WORLD_" + name: str(number) for name, number in numbers.items()},
     }
 
 
@@ -103,14 +106,18 @@ def run_variables(launch, attempt):
         "HPCEST_WORKSPACE": launch.get("workspace", ""),
         "HPCEST_OUTPUT_DIR": os.path.join(folder, "outputs"),
         "HPCEST_LOG_DIR": os.path.join(folder, "logs"),
+        **({"HPCEST_HELPERS": launch["helpers"]} if launch.get("helpers") else {}),
     }
 
 
 def environment(launch, attempt, told, base):
     """The whole environment of one rank's program: ``told`` is where it is among the ranks, ``base`` what it inherits."""
-    env = {key: value for key, value in base.items() if key not in launch.get("unset", ())}
+    dropped = set(launch.get("unset") or ()) | {"HPCEST_MEETING_PORT", "HPCEST_MEETING_WORD"}
+    env = {key: value for key, value in base.items() if key not in dropped}
     env.update(run_variables(launch, attempt))
     env.update(told)
+    own = {name: expand([text], env)[0] for name, text in (launch.get("rank_variables") or {}).items()}
+    env.update({name: text for name, text in own.items() if text})  # what comes to nothing is left alone
     env["HPCEST_EVENTS"] = os.path.join(launch["folder"], "events", "other-rank%s.a%d.jsonl" % (told["RANK"], attempt))
     env.update(launch.get("variables") or {})
     if launch.get("secrets"):
@@ -161,13 +168,28 @@ def main(manifest, rank, attempt, parent):
         told = rank_variables(launch, int(rank))
     if launch["nodes"] > 1 and told["LOCAL_RANK"] == "0":
         pulse.start(launch["folder"], attempt)
+    told.update(cores.variables(launch, told, os.environ))
+    connection = None
+    if launch.get("meets"):
+        met, connection = roles.meet(launch, attempt, told, os.environ)
+        told.update(met)
     env = environment(launch, attempt, told, os.environ)
     argv = list(launch["prefix"]) + (expand(launch["argv"], env) if launch.get("expand", True) else launch["argv"])
+
+    def become():
+        _become(launch, attempt, argv, env)
+
+    if connection is None:
+        become()
+    supervise.outlive(become, connection, serves=roles.serves(launch, told), forwards=rank not in _TOLD_BY)
+
+
+def _become(launch, attempt, argv, env):
     try:
         os.chdir(launch.get("place") or os.path.join(launch["folder"], "work"))
         os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is what we want
     except Exception as error:  # also what no operating system would take, such as half a surrogate pair
         message = "could not start %r: %s" % (argv[0], getattr(error, "strerror", None) or error)
-        EventWriter(launch["folder"], "rank%s.a%d" % (told["RANK"], attempt)).event("launch", a=attempt, m=message)
+        EventWriter(launch["folder"], "rank%s.a%d" % (env["RANK"], attempt)).event("launch", a=attempt, m=message)
         warn(message)
         os._exit(126 if isinstance(error, PermissionError) else 127)

@@ -15,7 +15,6 @@ from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, R
 from hpcest.sdk.asked import environment_named, missing, with_packages
 from hpcest.sdk.inputs import input_text
 from hpcest.sdk.jobfile import FILE_NAME, Named, load_job, of_kind
-from hpcest.sdk.requirements import merged
 
 
 def spec_of(
@@ -70,7 +69,8 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
         if spec.command.line:
             raise SpecError("arguments after -- go with a script; this job has a command line", hint="use inputs: and --input NAME=VALUE")
         spec = replace(spec, command=replace(spec.command, arguments=(*spec.command.arguments, *arguments)))
-    plain = {"compute": "compute", "experiment": "experiment", "name": "display_name", "framework": "framework", "launcher": "launcher"}
+    plain = {"compute": "compute", "experiment": "experiment", "name": "display_name", "launcher": "launcher"}
+    plain.update((name, name) for name in ("framework", "framework_version", "resume_from"))
     changes: dict[str, Any] = {field: options[name] for name, field in plain.items() if options.get(name)}
     for name, field in {"variables": "environment_variables", "tags": "tags", "sbatch": "options"}.items():
         if options.get(name):
@@ -80,6 +80,8 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
     if options.get("distribution"):
         kind = options["distribution"]
         changes["distribution"] = None if kind == "none" else Distribution(kind)
+    if options.get("framework_options"):
+        changes["framework_options"] = {**spec.framework_options, **read(options["framework_options"], "-O")}
     if options.get("after"):
         changes["after"] = (*spec.after, *options["after"])
     changes["requeue"] = _requeue(spec.requeue, options)
@@ -110,7 +112,7 @@ def _environment(asked: EnvironmentSpec, options: Mapping[str, Any], named: Name
     """A file's packages and single ones are added to what a job file asks for; a registered environment takes its place."""
     if options.get("env"):
         found = environment_named(options["env"], named)
-        asked = found if found.name and not os.path.exists(options["env"]) else merged(asked, found)
+        asked = found if found.name and not os.path.exists(options["env"]) else asked.merged(found)
     pip, conda, channels = (tuple(options.get(name) or ()) for name in ("pip", "conda", "channel"))
     return with_packages(asked, pip, conda, channels, options.get("image") or "")
 
@@ -119,10 +121,8 @@ def with_settings(spec: RunSpec, settings: Mapping[str, str]) -> RunSpec:
     """``spec`` with single fields replaced: dotted path → value, read as in a job file. Raises UsageError."""
     if not settings:
         return spec
-    from hpcest.kit.yamlfile import parse
-
     data = encode(spec)
-    for key, text in settings.items():
+    for key, value in read(settings, "--set").items():
         *above, last = key.split(".")
         place = data
         for name in above:
@@ -131,5 +131,12 @@ def with_settings(spec: RunSpec, settings: Mapping[str, str]) -> RunSpec:
             place = place[name]
             if not isinstance(place, dict):
                 raise SpecError(f"--set {key}: {name!r} has no fields")
-        place[last] = parse(text, Path(f"--set {key}")).value
+        place[last] = value
     return decode(RunSpec, data)
+
+
+def read(texts: Mapping[str, str], option: str) -> dict[str, Any]:
+    """Values as a job file has them: ``2`` is a number, ``true`` a truth value. Raises UsageError that names the option."""
+    from hpcest.kit.yamlfile import parse
+
+    return {name: parse(text, Path(f"{option} {name}")).value for name, text in texts.items()}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcest.errors import SpecError
 from hpcest.kit.codec import decode, encode
 from hpcest.model.spec import EnvironmentSpec
-from hpcest.sdk.requirements import merged, of_conda_file, read_requirements
+from hpcest.sdk.requirements import of_conda_file, read_requirements
 from hpcest.sdk.sections import DockerSection, PythonSection, dockerfile_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from hpcest.sdk.workspace import Workspace
 
 FILE_NAME = "azureml_environment.json"
-_LISTS = ("pip_packages", "conda_packages", "channels", "system", "steps", "modules")
+#: Fields of a spec that go by another name here, as on an estimator.
+_CALLED = {"pip": "pip_packages", "conda": "conda_packages", "variables": "environment_variables"}
 
 
 class Environment:
@@ -125,9 +127,9 @@ class Environment:
     def _with_packages(cls, name: str, image: str, conda: str | Path | None, pip: str | Path | None) -> Environment:
         spec = EnvironmentSpec(image=image)
         if conda is not None:
-            spec = merged(spec, of_conda_file(Path(conda)))
+            spec = spec.merged(of_conda_file(Path(conda)))
         if pip is not None:
-            spec = merged(spec, EnvironmentSpec(pip=tuple(read_requirements(Path(pip)))))
+            spec = spec.merged(EnvironmentSpec(pip=tuple(read_requirements(Path(pip)))))
         return cls._called(name, spec)
 
     @classmethod
@@ -137,21 +139,8 @@ class Environment:
 
     @classmethod
     def _called(cls, name: str, spec: EnvironmentSpec) -> Environment:
-        return cls(
-            name,
-            kind=spec.kind,
-            interpreter=spec.interpreter,
-            pip_packages=spec.pip,
-            conda_packages=spec.conda,
-            channels=spec.channels,
-            image=spec.image,
-            system=spec.system,
-            steps=spec.steps,
-            prefix=spec.prefix,
-            modules=spec.modules,
-            layout=spec.layout,
-            environment_variables=spec.variables,
-        )
+        names = [field.name for field in fields(spec) if field.name != "name"]
+        return cls(name, **{_CALLED.get(one, one): getattr(spec, one) for one in names})
 
     def clone(self, new_name: str) -> Environment:
         """A copy under another name, with lists of its own, that is not registered."""
@@ -161,24 +150,17 @@ class Environment:
 
     def to_spec(self) -> EnvironmentSpec:
         """The environment spec as it is now. Raises SpecError."""
-        found: dict[str, Any] = {name: lines(name, getattr(self, name)) for name in _LISTS}
-        pip, conda = found.pop("pip_packages"), found.pop("conda_packages")
-        kind = self.kind
+        found: dict[str, Any] = {}
+        for field in fields(EnvironmentSpec):
+            name = _CALLED.get(field.name, field.name)
+            value = getattr(self, name)
+            found[field.name] = lines(name, value) if isinstance(field.default, tuple) else value
+        found["variables"] = {str(key): str(value) for key, value in self.environment_variables.items()}
         if self.user_managed:  # what is there is used, and nothing installed
-            pip = conda = ()
-            kind = "host" if kind == "auto" and not (self.image or self.prefix or self.modules) else kind
-        return EnvironmentSpec(
-            kind=kind,
-            name=self.name,
-            interpreter=self.interpreter,
-            pip=pip,
-            conda=conda,
-            image=self.image,
-            prefix=self.prefix,
-            layout=self.layout,
-            variables={str(key): str(value) for key, value in self.environment_variables.items()},
-            **found,
-        )
+            found["pip"] = found["conda"] = ()
+            if self.kind == "auto" and not (self.image or self.prefix or self.modules):
+                found["kind"] = "host"
+        return EnvironmentSpec(**found)
 
     # ------------------------------------------------------------------ in a workspace
     def register(self, workspace: Workspace) -> Environment:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hpcest.errors import SpecError
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
 from hpcest.sdk import azure
+from hpcest.sdk.distributed import Distributed, Gloo, Mpi, Nccl, ParameterServer
 from hpcest.sdk.environment import lines
 from hpcest.sdk.inputs import input_text
-from hpcest.sdk.requirements import merged, of_conda_file, of_requirements
+from hpcest.sdk.requirements import of_conda_file, of_requirements
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -54,7 +56,7 @@ class Estimator:
     #: How many nodes, and how many processes on each.
     node_count: int
     process_count_per_node: int
-    #: How the processes find each other: a Distribution; or in the older form 'mpi', 'ps', 'nccl', 'gloo'.
+    #: How the processes find each other: Mpi(), Gloo(), …; or in the older form 'mpi', 'ps', 'nccl', 'gloo'.
     distributed_training: Any
     distributed_backend: str | None
     #: Ask for one GPU per process, unless ``gpus`` says how many per node.
@@ -153,11 +155,13 @@ class Estimator:
 
     def to_spec(self, experiment: str, workspace: Workspace) -> RunSpec:
         """The run spec that this estimator describes now; changing it later does not change the spec. Raises SpecError."""
+        asked = self._asked()
         return RunSpec(
             experiment=experiment,
             command=self._command(),
             compute=self._compute() or workspace.context.config.default_compute,
-            framework=self.framework,
+            framework=asked.framework if asked and asked.framework and self.framework == "script" else self.framework,
+            framework_options={**self._options(), **(asked.options if asked else {})},
             source=os.path.abspath(self.source_directory),
             environment=self._environment(),
             environment_variables=_texts("environment_variables", self.environment_variables),
@@ -167,6 +171,10 @@ class Estimator:
             resume_from=self._resumed(workspace),
             options=_plain("backend_options", _mapping("backend_options", self.backend_options)),
         )
+
+    def _options(self) -> dict[str, Any]:
+        """What the framework is told of this run; the estimators of frameworks have some."""
+        return {}
 
     def _compute(self) -> str:
         target = self.compute_target
@@ -190,23 +198,38 @@ class Estimator:
         amounts = {"node_count": 1, "process_count_per_node": 1, "cpus": 1, "gpus": 0, "max_run_duration_seconds": 1}
         nodes, processes, cpus, gpus, seconds = (_whole(name, getattr(self, name), least) for name, least in amounts.items())
         nodes, processes = nodes or 1, processes or 1
-        if gpus is None and self.use_gpu:
-            gpus = processes
         memory = parse_memory(self.memory) if self.memory is not None else None
-        return Resources(nodes, processes, cpus, gpus, memory, seconds)
+        resources, asked = Resources(nodes, processes, cpus, gpus, memory, seconds), self._asked()
+        resources = asked.laid_out(resources) if asked else resources
+        return replace(resources, gpus=resources.procs_per_node) if gpus is None and self.use_gpu else resources
 
     def _distribution(self) -> Distribution | None:
-        if self.distributed_training is not None:
-            found = getattr(self.distributed_training, "distribution", self.distributed_training)
-            if not isinstance(found, Distribution):
-                raise SpecError(f"distributed_training={self.distributed_training!r} is not a distribution")
-            return found
-        kinds = {"mpi": ("mpi", ""), "ps": ("tensorflow", "ps"), "nccl": ("pytorch", "nccl"), "gloo": ("pytorch", "gloo")}
-        if self.distributed_backend is None:
+        asked = self._asked()
+        if asked is None and max(self.node_count, self.process_count_per_node) > 1:
+            raise SpecError(
+                f"{type(self).__name__}: {self.node_count} nodes with {self.process_count_per_node} processes each, and nothing says how "
+                "they find each other",
+                hint="add distributed_training=hpcest.Mpi(), hpcest.Gloo() or hpcest.Nccl()",
+            )
+        return asked.distribution if asked else None
+
+    def _asked(self) -> Distributed | None:
+        """``distributed_training``, or what the older ``distributed_backend`` means."""
+        asked, backend = self.distributed_training, self.distributed_backend
+        if isinstance(asked, Distributed):
+            return asked
+        if asked is not None:
+            raise SpecError(
+                f"distributed_training={asked!r} is not a distribution",
+                hint="give hpcest.Mpi(), Gloo(), Nccl(), PyTorchConfiguration() or TensorflowConfiguration()",
+            )
+        if backend is None:
             return None
-        if self.distributed_backend not in kinds:
-            raise SpecError(f"distributed_backend {self.distributed_backend!r} is not known", hint="known: " + ", ".join(kinds))
-        return Distribution(*kinds[self.distributed_backend])
+        kinds = {"mpi": Mpi, "ps": ParameterServer, "nccl": Nccl, "gloo": Gloo}
+        if backend not in kinds:
+            raise SpecError(f"distributed_backend {backend!r} is not known", hint="known: " + ", ".join(kinds))
+        made: Distributed = kinds[backend]()
+        return made
 
     def _environment(self) -> EnvironmentSpec:
         defined, described = self.environment_definition, [name for name in _DESCRIBING if self.__dict__[name]]
@@ -227,9 +250,9 @@ class Estimator:
             image=self.custom_docker_image or "",
         )
         if self.pip_requirements_file is not None:
-            spec = merged(spec, of_requirements(self._beside(self.pip_requirements_file)))
+            spec = spec.merged(of_requirements(self._beside(self.pip_requirements_file)))
         if self.conda_dependencies_file is not None:
-            spec = merged(spec, of_conda_file(self._beside(self.conda_dependencies_file)))
+            spec = spec.merged(of_conda_file(self._beside(self.conda_dependencies_file)))
         return spec
 
     def _beside(self, name: str | Path) -> Path:

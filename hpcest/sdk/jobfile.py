@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from hpcest.kit.units import parse_memory, parse_signal, parse_time
 from hpcest.kit.yamlfile import Document, decode_document, load
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, Resources, RunSpec
 from hpcest.sdk.inputs import input_text
-from hpcest.sdk.requirements import merged, of_conda_file, of_conda_mapping, of_requirements
+from hpcest.sdk.requirements import of_conda_file, of_conda_mapping, of_requirements
 
 T = TypeVar("T")
 #: What environment a word names: a kind, or one that is registered.
@@ -35,29 +35,18 @@ def of_kind(name: str) -> EnvironmentSpec:
 
 
 @dataclass(frozen=True)
-class JobEnvironment:
-    """``environment:`` as a mapping. ``conda_file`` (or what it would hold) and ``pip_file`` are relative to the job file.
+class JobEnvironment(EnvironmentSpec):
+    """``environment:`` as a mapping: a spec, and more ways to say it.
+
+    ``conda_file`` (or what it would hold) and ``pip_file`` are relative to the job file.
 
     ``name``, with a ``version`` or not, and nothing else is a registered environment. ``python`` and ``interpreter`` are the same.
     """
 
-    kind: str = "auto"
-    name: str = ""
     version: str = ""
     python: str = ""
-    interpreter: str = ""
-    pip: tuple[str, ...] = ()
     pip_file: str = ""
-    conda: tuple[str, ...] = ()
     conda_file: Any = None
-    channels: tuple[str, ...] = ()
-    image: str = ""
-    system: tuple[str, ...] = ()
-    steps: tuple[str, ...] = ()
-    prefix: str = ""
-    modules: tuple[str, ...] = ()
-    layout: str = ""
-    variables: dict[str, str] = field(default_factory=dict)
     # Azure's own, without effect here:
     description: str = ""
     os_type: str = ""
@@ -115,7 +104,9 @@ class JobFile:
     properties: dict[str, str] = field(default_factory=dict)
     code: str = "."
     compute: str = ""
-    framework: str = "script"
+    framework: str = ""
+    framework_version: str = ""
+    framework_options: dict[str, Any] = field(default_factory=dict)
     environment: Any = None
     environment_variables: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -160,6 +151,8 @@ def load_job(
     def filled(text: str, key: str) -> str:
         return _interpolated(text, known, document, key)
 
+    servers = job.distribution.parameter_server_count if job.distribution else 0
+    workers = (job.distribution.worker_count if job.distribution else None) or job.resources.instance_count
     line = filled(job.command, "command")
     if outputs and line:  # the program finds the folders, as it would on Azure
         line = f"mkdir -p {shlex.join(outputs.values())}\n{line}"
@@ -172,7 +165,9 @@ def load_job(
             line=line,
         ),
         compute=job.compute.removeprefix("azureml:") or default_compute,
-        framework=job.framework,
+        framework=job.framework or ("tensorflow" if servers else "script"),
+        framework_version=job.framework_version,
+        framework_options={**({"parameter_servers": servers, "workers": workers} if servers else {}), **job.framework_options},
         display_name=job.display_name or job.name,
         description=job.description,
         source=os.path.abspath(path.parent / job.code),
@@ -198,9 +193,6 @@ def _check(document: Document, job: JobFile) -> None:
         raise ConfigError(f"{document.where('script' if job.script else '')}: the job {both}", hint="it needs one of them")
     if job.arguments and job.command:
         raise ConfigError(f"{document.where('arguments')}: arguments go with a script", hint="write them into the command")
-    if job.distribution and job.distribution.parameter_server_count:
-        key = "distribution.parameter_server_count"
-        raise ConfigError(f"{document.where(key)}: parameter servers are not supported", hint="use worker_count alone")
 
 
 def _tell_ignored(document: Document, warn: Callable[[str], None]) -> None:
@@ -222,11 +214,13 @@ def _requeue(document: Document, job: JobFile) -> Requeue:
 def _resources(document: Document, job: JobFile) -> Resources:
     asked, ranks = job.resources, job.distribution
     per_node = max(asked.procs_per_node, ranks.process_count_per_instance if ranks else 1)
-    if ranks and ranks.worker_count is not None:
-        if ranks.worker_count % asked.instance_count:
+    if ranks and (ranks.worker_count is not None or ranks.parameter_server_count):
+        servers = ranks.parameter_server_count
+        needed = (ranks.worker_count or asked.instance_count) + servers + bool(servers)  # with servers goes a process that coordinates
+        if needed % asked.instance_count and not servers:
             where = document.where("distribution.worker_count")
-            raise ConfigError(f"{where}: {ranks.worker_count} workers can't be spread evenly over {asked.instance_count} nodes")
-        per_node = ranks.worker_count // asked.instance_count
+            raise ConfigError(f"{where}: {needed} workers can't be spread evenly over {asked.instance_count} nodes")
+        per_node = -(-needed // asked.instance_count)
     memory = _parsed(parse_memory, asked.memory, document, "resources.memory")
     limit = _parsed(parse_time, job.limits.timeout, document, "limits.timeout")
     return Resources(asked.instance_count, per_node, asked.cpus, asked.gpus, memory, limit)
@@ -317,30 +311,17 @@ def environment_of(document: Document, asked: JobEnvironment, within: str = "") 
     folder = document.path.parent
     if asked.python and asked.interpreter and asked.python != asked.interpreter:
         raise ConfigError(f"{document.where(within + 'interpreter')}: python and interpreter mean the same", hint="keep one of them")
-    spec = EnvironmentSpec(
-        kind=asked.kind,
-        name=asked.name,
-        interpreter=asked.interpreter or asked.python,
-        pip=asked.pip,
-        conda=asked.conda,
-        channels=asked.channels,
-        image=_image(asked.image, folder),
-        system=asked.system,
-        steps=asked.steps,
-        prefix=asked.prefix,
-        modules=asked.modules,
-        layout=asked.layout,
-        variables=asked.variables,
-    )
+    spec = EnvironmentSpec(**{one.name: getattr(asked, one.name) for one in fields(EnvironmentSpec)})
+    spec = replace(spec, interpreter=spec.interpreter or asked.python, image=_image(spec.image, folder))
     if asked.pip_file:
-        spec = merged(spec, of_requirements(folder / asked.pip_file))
+        spec = spec.merged(of_requirements(folder / asked.pip_file))
     if isinstance(asked.conda_file, str):
         found = of_conda_file(folder / asked.conda_file)
     elif asked.conda_file is not None:
         found = of_conda_mapping(asked.conda_file, folder, document.where(within + "conda_file"))
     else:
         return spec
-    return replace(merged(spec, found), name=spec.name or found.name, variables={**found.variables, **spec.variables})
+    return replace(spec.merged(found), name=spec.name or found.name, variables={**found.variables, **spec.variables})
 
 
 def _image(text: str, folder: Path) -> str:

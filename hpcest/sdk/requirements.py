@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,17 +63,3 @@ def of_conda_mapping(value: Any, folder: Path, label: str) -> EnvironmentSpec:
 def _of_conda(file: CondaFile) -> EnvironmentSpec:
     pip = tuple(map(_quoted, file.pip))
     return EnvironmentSpec(name=file.name, conda=file.dependencies, pip=pip, channels=file.channels, variables={**file.variables})
-
-
-def merged(asked: EnvironmentSpec, more: EnvironmentSpec) -> EnvironmentSpec:
-    """``asked`` with what ``more`` asks for added to it: lists are joined, and what ``more`` says once counts."""
-    changes: dict[str, Any] = {}
-    for field in fields(EnvironmentSpec):
-        mine, theirs = getattr(asked, field.name), getattr(more, field.name)
-        if isinstance(mine, tuple):
-            changes[field.name] = (*mine, *(one for one in theirs if one not in mine))
-        elif isinstance(mine, dict):
-            changes[field.name] = {**mine, **theirs}
-        elif theirs and theirs != "auto":
-            changes[field.name] = theirs
-    return replace(asked, **changes)

@@ -123,7 +123,7 @@ def test_all_kinds_of_distribution_will_do(kind: str | None) -> None:
 
 def test_an_unknown_distribution_is_refused() -> None:
     assert complaint(spec_of(distribution=Distribution("horovod"))) == (
-        "distribution 'horovod' is not known to the framework 'script'",
+        "the framework 'script' can't do the distribution 'horovod'",
         "allowed: mpi, pytorch, tensorflow",
     )
 

@@ -17,6 +17,7 @@ from hpcest.kit.codec import encode
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
 from hpcest.sdk.azure import OffAzureWarning
 from hpcest.sdk.compute import ComputeTarget
+from hpcest.sdk.distributed import PyTorchConfiguration
 from hpcest.sdk.estimator import arguments
 
 MakeRun = Callable[..., Run]
@@ -31,7 +32,7 @@ COMMON: dict[str, Any] = {
     "node_count": 2,
     "process_count_per_node": 2,
     "distributed_backend": "mpi",
-    "distributed_training": Distribution("pytorch", "nccl"),
+    "distributed_training": PyTorchConfiguration("Nccl"),
     "use_gpu": True,
     "use_docker": True,
     "custom_docker_base_image": "python:3.11",
@@ -146,6 +147,7 @@ def test_the_whole_spec(project: Path, workspace: Workspace) -> None:
         environment_variables={"THREADS": "2"},
         resources=Resources(nodes=2, procs_per_node=4, cpus=3, gpus=4, memory=16 * 1024, time=3600),
         distribution=Distribution("pytorch", "nccl"),
+        framework="pytorch",
         inputs={"data": str(project / "data"), "far": "/data", "link": "https://host/x"},
         options={"partition": "gpu"},
     )
@@ -166,6 +168,7 @@ def test_nothing_that_is_changed_later_changes_the_spec(project: Path, workspace
     environment.pip_packages.append("b")
     environment.environment_variables["A"] = "2"
     estimator.node_count = 9
+    estimator.distributed_backend = "mpi"
     assert encode(spec) == before
     after = estimator.to_spec("iris", workspace)
     assert after.command.arguments == ("--lr", "2")
@@ -193,7 +196,7 @@ def test_a_copy_is_an_estimator_of_its_own(project: Path, workspace: Workspace) 
     first = Estimator(project, entry_script="train.py", pip_packages=["a"])
     second = copy.deepcopy(first)
     second.pip_packages.append("b")
-    second.node_count = 2
+    second.cpus = 2
     assert first.to_spec("x", workspace).environment.pip == ("a",)
     assert second.to_spec("x", workspace).environment.pip == ("a", "b")
 
@@ -223,6 +226,8 @@ def test_script_parameters_as_arguments(params: Any, words: tuple[str, ...]) -> 
         ({"entry_script": "a.py", "node_count": "2"}, "node_count must be a whole number from 1 up, not '2'"),
         ({"entry_script": "a.py", "process_count_per_node": 0}, "process_count_per_node must be a whole number from 1 up, not 0"),
         ({"entry_script": "a.py", "node_count": True}, "node_count must be a whole number from 1 up, not True"),
+        ({"entry_script": "a.py", "node_count": 2}, "Estimator: 2 nodes with 1 processes each, and nothing says how they find each other"),
+        ({"entry_script": "a.py", "distributed_training": "mpi"}, "distributed_training='mpi' is not a distribution"),
         ({"entry_script": "a.py", "gpus": -1}, "gpus must be a whole number from 0 up, not -1"),
         ({"entry_script": "a.py", "max_run_duration_seconds": "1h"}, "max_run_duration_seconds must be a whole number from 1 up, not '1h'"),
         ({"entry_script": "a.py", "memory": "lots"}, "memory 'lots' can't be read"),
@@ -253,13 +258,13 @@ def test_what_can_not_work_is_refused_with_the_name_and_the_value(
 
 
 def test_gpus_and_distributions(project: Path, workspace: Workspace) -> None:
-    estimator = Estimator(project, entry_script="train.py", process_count_per_node=4, use_gpu=True)
+    estimator = Estimator(project, entry_script="train.py", process_count_per_node=4, use_gpu=True, distributed_backend="mpi")
     assert estimator.to_spec("x", workspace).resources.gpus == 4
     estimator.gpus = 1
     assert estimator.to_spec("x", workspace).resources.gpus == 1
     estimator.gpus, estimator.use_gpu = None, False
     assert estimator.to_spec("x", workspace).resources.gpus is None
-    for backend, expected in {"mpi": ("mpi", ""), "ps": ("tensorflow", "ps"), "gloo": ("pytorch", "gloo")}.items():
+    for backend, expected in {"mpi": ("mpi", ""), "ps": ("tensorflow", ""), "gloo": ("pytorch", "gloo")}.items():
         estimator.distributed_backend = backend
         assert estimator.to_spec("x", workspace).distribution == Distribution(*expected)
 

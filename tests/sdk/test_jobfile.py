@@ -160,11 +160,6 @@ def test_workers_of_tensorflow(tmp_path: Path) -> None:
         ("script: a.py\nsignal: USR9", ":2: signal 'USR9' can't be read: there is no signal 'USR9'", "write it as USR1, or USR1@120"),
         ("script: a.py\nresources:\n  gpus: 1\n  memory: lots", ":4: memory 'lots' can't be read", "write it as 4G"),
         (
-            "script: a.py\ndistribution: {type: tensorflow, parameter_server_count: 1}",
-            ":2: parameter servers are not supported",
-            "use worker_count alone",
-        ),
-        (
             "script: a.py\nresources: {instance_count: 2}\ndistribution: {type: tensorflow, worker_count: 3}",
             ":3: 3 workers can't be spread evenly over 2 nodes",
             "",

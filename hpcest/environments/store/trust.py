@@ -33,7 +33,10 @@ def distrust(root: Path, paths: Iterable[Path], trusted: Collection[int]) -> str
 @lru_cache(maxsize=64)
 def _loose_above(root: str, allowed: frozenset[int]) -> str:
     for path in _way_to(root):
-        facts = os.lstat(path)
+        try:
+            facts = os.lstat(path)
+        except PermissionError:  # the store was named relative to a directory that nobody comes to in this way
+            continue
         problem = _of_stranger(path, facts, allowed)
         if not problem and stat.S_ISDIR(facts.st_mode) and not facts.st_mode & stat.S_ISVTX:  # a sticky one's entries are their owners'
             problem = _loose(path, facts)

@@ -1,0 +1,24 @@
+"""Finding the newest checkpoint in the outputs of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def newest(outputs: Path, *, files: Sequence[str], folders: Sequence[str] = ()) -> Path | None:
+    """The file below ``outputs`` that was written last of those whose names match; None where there is none.
+
+    ``folders`` are patterns of a file that marks a folder as one checkpoint, such as ``*/.metadata``: then it is the folder.
+    Empty files, and those that a training was still writing under a temporary name, don't count.
+    """
+    found: list[tuple[int, str, Path]] = []
+    for pattern in (*files, *folders):
+        for path in outputs.rglob(pattern):
+            with contextlib.suppress(OSError):
+                facts = os.stat(path)
+                if facts.st_size:
+                    found.append((facts.st_mtime_ns, str(path), path.parent if pattern in folders else path))
+    return max(found)[2] if found else None

@@ -1,0 +1,50 @@
+"""The framework ``sklearn``: one process on one node, that uses the cores which it was given and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from hpcest.contracts import Framework
+from hpcest.errors import SpecError
+from hpcest.frameworks.script import Script
+from hpcest.hookspecs import hookimpl
+from hpcest.model.plan import Activation, Program
+from hpcest.model.spec import RunSpec
+
+#: What the libraries below NumPy and scikit-learn take the number of their threads from.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class SKLearn(Script):
+    """Trains with scikit-learn. ``n_jobs=-1`` means the cores of the run, not those of the machine.
+
+    joblib is told their number. Threads are limited only where the cluster does not bind processes to their cores: a
+    limit in the environment would hold for each of joblib's workers too, which divide the cores among themselves.
+    """
+
+    name = "sklearn"
+    distributions: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[Path | None] = Path(__file__).with_name("presets") / "sklearn.yaml"
+
+    def check(self, spec: RunSpec) -> None:
+        """As for a script, and there is one process. Raises SpecError."""
+        super().check(spec)
+        if spec.ranks > 1:
+            raise SpecError(
+                f"the framework 'sklearn' runs one process on one node, not {spec.resources.procs_per_node} on {spec.resources.nodes}",
+                hint="ask for more cores (--cpus) and use n_jobs=-1, or take the framework 'script' with an MPI program",
+            )
+
+    def program(self, spec: RunSpec, activation: Activation) -> Program:
+        """The argv, with joblib's and the libraries' threads."""
+        limits = dict.fromkeys(THREADS, "$HPCEST_CPU_LIMIT")
+        return replace(super().program(spec, activation), rank_variables={"LOKY_MAX_CPU_COUNT": "$HPCEST_CPUS", **limits})
+
+
+@hookimpl
+def hpcest_register_frameworks() -> Sequence[type[Framework]]:
+    """The classes of this module."""
+    return [SKLearn]
