@@ -38,7 +38,7 @@ import socket
 import sys
 import time
 
-from hpcest.onnode import arrays, ports, processes, workdir
+from hpcest.onnode import arrays, ports, processes, roles, workdir
 from hpcest.onnode.children import Children
 from hpcest.onnode.ending import Ending
 from hpcest.onnode.guardian import Guardian
@@ -209,6 +209,10 @@ class Controller:
     # ------------------------------------------------------------------ the end
     def _finish(self, sentinel, guardian):
         self.ending.conclude(getattr(self.ranks, "cause", {}))
+        if self.outcome["why"] is None and self.outcome["rc"] == os.EX_TEMPFAIL:
+            problem = roles.why_apart(self.folder, self.attempt)
+            if problem:
+                self.outcome.update(why="launch", message=problem)
         again = self.outcome.get("requeue")
         if not again:
             self._say("Finalizing")

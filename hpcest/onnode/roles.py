@@ -1,6 +1,7 @@
 """What each rank is among the ranks that have met: its role, the addresses of the others, TensorFlow's TF_CONFIG."""
 
 import fcntl
+import glob
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ import struct
 import sys
 
 from hpcest.onnode import meeting, ports
+from hpcest.onnode.events import read_events
 from hpcest.onnode.record import EventWriter, warn
 
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR of <linux/sockios.h>
@@ -59,6 +61,17 @@ def _give_up(launch, attempt, rank, error):
     warn(message)
     sys.stdout.flush()
     os._exit(os.EX_TEMPFAIL)
+
+
+def why_apart(folder, attempt):
+    """Why the ranks of an attempt did not meet, as the first of them has written it; empty where they did."""
+    found = []
+    for path in glob.glob(os.path.join(glob.escape(folder), "events", "rank*.a%d-*.jsonl" % attempt)):
+        try:
+            found += [(event["t"], event["m"]) for event in read_events(path)[0] if event.get("e") == "launch" and event.get("m")]
+        except (OSError, KeyError, TypeError):
+            continue
+    return min(found)[1] if found else ""
 
 
 def _node(number):

@@ -21,6 +21,7 @@ PROGRAMS = {
     "gcc": "gcc",
     "ip": "iproute2",
     "nsenter": "util-linux",
+    "sshd": "openssh-server",
     "mksquashfs": "squashfs-tools",
     "newuidmap": "uidmap",
     "debootstrap": "debootstrap",

@@ -207,6 +207,8 @@ def _uid(name: str) -> int:
 def _of_run(workspace: WorkspaceFolder, spec: RunSpec, settings: EnvironmentSettings) -> Iterator[Mount]:
     """What a run must see of the host beside the home and /tmp: the workspace, its inputs, what the site says."""
     yield same(workspace.root)
+    if spec.resume_from:  # over the workspace: what an earlier run has written stays as it was
+        yield same(workspace.run(spec.resume_from).outputs, writable=False)
     inputs = [value for value in spec.inputs.values() if os.path.isabs(value) and os.path.exists(value)]
     for path in dict.fromkeys([*settings.binds, *inputs]):
         if not _is_below(path, str(workspace.root)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.fixtures import Apptainer
 from tests.environments.apptainer.conftest import Offline, Site
 from tests.environments.conftest import RUN, MakeWheel
 
@@ -98,3 +100,18 @@ def test_workspaces_with_odd_names(site: Site, offline: Offline, name: str) -> N
     lock = beside.build(*offline, "beta")
     (beside.workspace.root / "here").write_text("seen")
     assert beside.run(lock, "PYTHON", "-c", "import beta; print(open('here').read())", cwd=beside.workspace.root).stdout == "seen\n"
+
+
+def test_outputs_that_a_run_resumes_from_stay_as_they_were(site: Site, apptainer: Apptainer) -> None:
+    """They can be read and not be written, and the workspace around them is as it always is."""
+    outputs = site.workspace.run("2old0run").outputs
+    outputs.mkdir(parents=True)
+    (outputs / "model.pt").write_text("trained")
+    lock = site.build(image=str(apptainer.debian))
+    model, beside = shlex.quote(f"{outputs}/model.pt"), shlex.quote(f"{site.workspace.root}/beside")
+    line = f"cat {model}; (echo no > {model}); rm {model}; echo yes > {beside}"
+    done = site.run(lock, "sh", "-c", line, spec=replace(RUN, resume_from="2old0run"))
+    assert done.stdout == "trained"
+    assert done.stderr.count("Read-only file system") == 2
+    assert (outputs / "model.pt").read_text() == "trained"
+    assert (site.workspace.root / "beside").read_text() == "yes\n"
