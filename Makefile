@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The packages in plugins/ have an environment of their own: hpcest's tests see what users have who have no plugin.
+PLUGINS := .venv-plugins
 
 .PHONY: demo test lint format docs bench clean help cluster-up cluster-down cluster-shell
 .DEFAULT_GOAL := help
@@ -24,19 +26,27 @@ $(VENV)/dev: $(VENV)/installed
 	UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --group dev
 	@touch $@
 
+$(PLUGINS)/installed: $(VENV)/dev $(wildcard plugins/*/pyproject.toml)
+	test -x $(PLUGINS)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(PLUGINS)
+	UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --python $(PLUGINS)/bin/python --group dev \
+		--editable '.[all]' $(patsubst %/pyproject.toml,--editable %,$(wildcard plugins/*/pyproject.toml))
+	@touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/python examples/iris/demo.py demo-workspace
 	@echo; echo 'The same by command line:'; echo '  . $(BIN)/activate; cd demo-workspace; hpcest submit ../examples/iris -f; hpcest runs'
 
 # Started as root on Debian the real Slurm comes up first; elsewhere tests that need it are skipped, and say so.
-test: $(VENV)/dev
+test: $(VENV)/dev $(PLUGINS)/installed
 	$(PYTHON) tests/cluster/cluster.py up --if-possible
 	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(PLUGINS)/bin/python -m pytest -n auto plugins
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	for plugin in plugins/hpcest-*; do MYPYPATH=$$plugin:$$plugin/tests $(BIN)/mypy $$plugin || exit 1; done
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix
@@ -52,4 +62,4 @@ bench: $(VENV)/dev
 	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench $(ARGS) || exit 1; done
 
 clean:
-	rm -rf $(VENV) demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PLUGINS) demo-workspace build dist .mypy_cache .ruff_cache .pytest_cache

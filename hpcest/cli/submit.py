@@ -48,7 +48,7 @@ _DESCRIBING = (
         "framework_options",
         metavar="K=V",
         multiple=True,
-        help="An option of the framework; see 'hpcest plugins'.",
+        help="An option of the framework; 'hpcest plugins NAME' lists them.",
     ),
     click.option("--resume-from", metavar="RUN", help="The run whose outputs it finds in HPCEST_RESUME_FROM."),
     click.option("--distribution", type=click.Choice(["mpi", "pytorch", "tensorflow", "none"]), help="How the ranks find each other."),

@@ -1,6 +1,6 @@
 """Frozen dataclasses to and from plain JSON values, with errors that name the field.
 
-Annotations that can be decoded: str, int, float, bool, ``X | None``, ``tuple[X, ...]``,
+Annotations that can be decoded: str, int, float, bool, ``X | None``, ``tuple[X, ...]``, ``list[X]``,
 ``dict[str, X]``, Enum, Any, and other dataclasses.
 """
 
@@ -78,10 +78,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in args:
             return None
         return _value(next(arg for arg in args if arg is not type(None)), value, where)
-    if origin is tuple:
+    if origin in (tuple, list):
         if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
             raise _wrong(where, "a list", value)
-        return tuple(_value(args[0], item, f"{where}[{number}]") for number, item in enumerate(value))
+        return origin(_value(args[0], item, f"{where}[{number}]") for number, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, Mapping):
             raise _wrong(where, "a mapping", value)
