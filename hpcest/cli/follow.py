@@ -85,6 +85,8 @@ def wait(runs: tuple[str, ...], timeout: float | None, as_json: bool) -> None:
         if not as_json:
             still = "" if seen.finished else f"still {seen.status} after {timeout:g} s"
             output.say(f"{folder.id}: {still or seen.status}" + (f"; {seen.message}" if seen.message else ""))
+        for warning in seen.warnings:
+            output.say(f"warning: {warning}")
     if as_json:
         output.print_json(
             [

@@ -33,7 +33,8 @@ def show(run: str, as_json: bool) -> None:
     context = the_context()
     seen = look_at(context, the_run(context, run))
     if seen.finished and not seen.state.collected:
-        collect(context, seen)
+        for warning in collect(context, seen):
+            output.say(f"warning: {warning}")
         seen = look_at(context, seen.folder)
     known = facts(context, seen)
     if as_json:

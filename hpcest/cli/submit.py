@@ -258,6 +258,8 @@ def show_until_end(context: Context, folder: RunFolder, *, as_json: bool = False
                 text(item)
             else:
                 output.say(f"{folder.id}: {item.status}" + (f"; {item.message}" if item.message else ""))
+                for warning in item.warnings:
+                    output.say(f"warning: {warning}")
     except KeyboardInterrupt:
         output.say(f"\ndetached; the run goes on. Come back with: hpcest logs -f {folder.id}; end it with: hpcest cancel {folder.id}")
         return 130

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hpcest.errors import PluginError, SpecError, UnknownNameError
+from hpcest.errors import PluginError, SpecError, UnknownNameError, UsageError
 from hpcest.model.folders import WorkspaceFolder
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ class Context:
 
 def options_of(kind: type[Framework], given: Mapping[str, Any]) -> Any:
     """The options of a framework, from names and values as people write them. Raises SpecError."""
-    from hpcest.errors import ConfigError
     from hpcest.kit.codec import decode
 
     try:
         return decode(kind.Options, dict(given))
-    except (ConfigError, SpecError) as error:
-        raise SpecError(f"framework {kind.name!r}: {error.message}", hint=error.hint) from None
+    except UsageError as error:
+        hint = error.hint or f"see: hpcest plugins {kind.name}"
+        raise SpecError(f"option of the framework {kind.name!r}: {error.message}", hint=hint) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hpcest.lifecycle.collect import collect
@@ -58,8 +59,7 @@ def wait(context: Context, folder: RunFolder, *, timeout: float | None = None, s
         if show:
             show(seen)
         if seen.finished:
-            collect(context, seen)
-            return look_at(context, folder)
+            return _collected(context, seen)
         if end is not None and time.monotonic() >= end:
             return seen
         time.sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
@@ -82,11 +82,15 @@ def follow(context: Context, folder: RunFolder, *, rank: int | None = None) -> I
         yield from grown
         if seen.finished:
             yield from tails.rest()
-            collect(context, seen)
-            yield look_at(context, folder)
+            yield _collected(context, seen)
             return
         pause = SHORTEST_S if grown else min(pause * 1.3, LONGEST_S / 2)
         time.sleep(pause)
+
+
+def _collected(context: Context, seen: Seen) -> Seen:
+    warnings = collect(context, seen)
+    return replace(look_at(context, seen.folder), warnings=tuple(warnings))
 
 
 class Tails:

@@ -154,7 +154,9 @@ def _plan_like(passage: Passage, model: Passage) -> None:
     assert model.activation is not None
     own, hidden = one.own_launch(passage, model.activation)
     passage.plan = replace(model.plan, run_id=passage.folder.id, launch={**model.plan.launch, **own})
-    if not passage.backend.gathers:
+    if not passage.backend.gathers:  # its plan may have the run's own place in it
+        plan = passage.backend.plan(passage.spec, passage.plan.launch, passage.folder)
+        passage.plan = replace(plan, environment=model.plan.environment)
         one.write_launch(passage.folder, passage.plan.launch)
     one.write_secrets(passage.folder, hidden)
 

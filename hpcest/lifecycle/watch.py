@@ -26,7 +26,10 @@ from hpcest.onnode.state import RunState
 
 @dataclass(frozen=True)
 class Seen:
-    """One run as it is now: ``status`` with reason and sentence, and the ``state`` that its events add up to."""
+    """One run as it is now: ``status`` with reason and sentence, and the ``state`` that its events add up to.
+
+    ``warnings`` are of listeners, where this look was the one that collected the run.
+    """
 
     folder: RunFolder
     status: Status
@@ -34,6 +37,7 @@ class Seen:
     message: str
     state: RunState
     facts: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:

@@ -22,7 +22,7 @@ It reads a launch manifest (``launch.json`` in the run folder), a JSON object:
 and in a Slurm job also
 
     job_name                              unique: by it the job is found again
-    launcher {kind, argv, ranks}          what starts the ranks, and how they learn their numbers
+    launcher {kind, argv, ranks, here}    what starts the ranks, how they learn their numbers, and whether no job is meant
     signal, warn, limit                   what the ranks get so many seconds before the time limit, and the limit
     kill_wait                             seconds between Slurm's TERM and KILL
     max_requeues                          how often the run may start again; null leaves that to Slurm
@@ -62,8 +62,9 @@ class Controller:
         self.folder = self.launch["folder"]
         self.queue = Queue(self.launch["queue"]) if self.launch.get("queue") else None
         self.events = EventWriter(self.folder, "controller.a%d" % attempt)
-        self.job = SlurmJob(os.environ) if self.launch.get("launcher") and "SLURM_JOB_ID" in os.environ else None
-        stepwise = (self.launch.get("launcher") or {}).get("argv")
+        launcher = self.launch.get("launcher") or {}
+        self.job = SlurmJob(os.environ) if launcher and not launcher.get("here") and "SLURM_JOB_ID" in os.environ else None
+        stepwise = launcher.get("argv")
         self.ranks = Step(self.launch, manifest, attempt, self.job) if stepwise else Children(self.launch, manifest, attempt)
         self.outcome = {"attempt": attempt, "rc": 0, "why": None, "ranks": number_of_ranks(self.launch)}
         self.ending = Ending(self)

@@ -163,6 +163,8 @@ def main(manifest, rank, attempt, parent):
         processes.die_with_parent(int(parent))
     if rank in _TOLD_BY:
         told = told_variables(launch, rank, os.environ)
+        if (launch.get("launcher") or {}).get("here"):  # several nodes are rehearsed on one machine
+            told = rank_variables(launch, int(told["RANK"]))
         _to_own_log(log_path(launch, int(told["RANK"]), attempt))
     else:
         told = rank_variables(launch, int(rank))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ from hpcest.lifecycle.snapshot import take_snapshot
 from hpcest.lifecycle.workspace import create_workspace
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.model.plan import Plan
-from hpcest.model.spec import Command, Resources, RunSpec
+from hpcest.model.spec import Command, Distribution, Resources, RunSpec
 from hpcest.model.status import Reason, Status
-from hpcest.onnode import processes
+from hpcest.onnode import allreduce, processes
 from hpcest.onnode.ids import new_run_id
 from hpcest.onnode.record import get_json, put_json
 
@@ -35,6 +36,7 @@ class Bench:
         self.workspace: WorkspaceFolder = create_workspace(root / "space")
         self.source = root / "source"
         self.source.mkdir()
+        self.distribution: Distribution | None = None
 
     def plan(self, program: str, backend: Local, resources: Resources | None = None, **changes: Any) -> tuple[Plan, RunFolder]:
         """A plan for ``program``, and the folder of its run."""
@@ -51,7 +53,8 @@ class Bench:
             "nodes": 1, "procs_per_node": 1, "per": "process", "prefix": [], "argv": [sys.executable, "train.py"],
             "variables": {}, "path": [], "unset": [], **changes,
         }  # fmt: skip
-        plan = backend.plan(RunSpec("bench", Command("train.py"), resources=resources or Resources()), launch, folder)
+        spec = RunSpec("bench", Command("train.py"), resources=resources or Resources(), distribution=self.distribution)
+        plan = backend.plan(spec, launch, folder)
         put_json(str(folder.launch), plan.launch)
         return plan, folder
 
@@ -274,3 +277,30 @@ def test_the_ticket_is_for_its_owner_alone_and_short_lived(bench: Bench, wait_un
     assert queue.stat().st_mode & 0o077 == 0
     assert [path.name for path in queue.iterdir() if b"s3cr3t" in path.read_bytes()] == []
     assert get_json(str(queue / "slots.json")) == {"slots": 1}
+
+
+def test_mpi_needs_its_launcher(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without one each process would believe that it is alone; a single one, and one that starts its own, need none."""
+    bench.distribution = Distribution("mpi")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SpecError, match="4 processes find each other by MPI, and there is no mpirun"):
+        bench.plan("", backend(), Resources(2, 2), nodes=2, procs_per_node=2)
+    assert "launcher" not in bench.plan("", backend(), Resources())[0].launch
+    assert "launcher" not in bench.plan("", backend(), Resources(2, 2), per="node")[0].launch
+
+
+def test_mpi_ranks_meet(bench: Bench, wait_until: Wait) -> None:
+    """Started by mpirun, numbered as on the nodes that they stand for."""
+    if not shutil.which("mpirun"):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no mpirun: apt-get install openmpi-bin")
+    bench.distribution = Distribution("mpi")
+    where = "import os\nprint('node', os.environ['NODE_RANK'], os.environ['LOCAL_RANK'], flush=True)\n"
+    mine = backend()
+    plan, folder = bench.plan(where + Path(allreduce.__file__).read_text(), mine, Resources(2, 2), nodes=2, procs_per_node=2)
+    job = mine.submit(plan, folder)
+    wait_until(lambda: look(mine, folder, job)[0] in (Status.COMPLETED, Status.FAILED), seconds=60)
+
+    logs = [folder.rank_log(rank, ranks=4).read_text() for rank in range(4)]
+    assert look(mine, folder, job) == (Status.COMPLETED, Reason.NONE), [*logs, folder.controller_log.read_text()]
+    assert '"ranks": 4' in logs[0]
+    assert [log.splitlines()[0] for log in logs] == ["node 0 0", "node 0 1", "node 1 0", "node 1 1"]
