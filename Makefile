@@ -46,7 +46,7 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	for plugin in plugins/hpcest-*; do MYPYPATH=$$plugin:$$plugin/tests $(BIN)/mypy $$plugin || exit 1; done
+	for plugin in plugins/hpcest-*; do MYPYPATH=$$plugin:$$plugin/tests $(BIN)/mypy --allow-untyped-calls $$plugin || exit 1; done
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix

@@ -77,7 +77,7 @@ class FrameworkSettings:
     """``frameworks: {NAME: …}``: the version to install by default, and what to install for versions of a framework."""
 
     default: str = ""
-    versions: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

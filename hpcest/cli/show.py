@@ -100,6 +100,8 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
         "experiment": spec.get("experiment"),
         "description": known["description"].splitlines(),
         "command": _command(command).splitlines(),
+        "framework": " ".join(filter(None, [spec.get("framework"), known["properties"].get("hpcest.framework_version")])),
+        "resumes": spec.get("resume_from"),
         "compute": spec.get("compute", "local") if command else "",  # a child of a program has none
         "job": _job(known),
         "nodes": known["facts"].get("nodes") or known["facts"].get("host"),

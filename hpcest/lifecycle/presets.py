@@ -61,9 +61,9 @@ def versions(kind: type[Framework], site: FrameworkSettings | None = None) -> li
 
 
 def _all(kind: type[Framework], site: FrameworkSettings | None) -> dict[str, Any]:
-    """Every version; one that the site sets to null is not to be used there."""
+    """Every version; one that the site gives nothing for, ``{}``, is not to be used there."""
     known = {**_file(kind.presets).get("versions", {}), **(site.versions if site else {})}
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in known.items() if value}
 
 
 def default_version(kind: type[Framework], site: FrameworkSettings | None = None) -> str:
@@ -91,7 +91,10 @@ def preset(kind: type[Framework], version: str, *, gpu: bool, site: FrameworkSet
     if own is None and not parts:
         raise SpecError(f"{kind.name} {wanted} is not known for machines {'with' if gpu else 'without'} GPUs")
     spec = _spec(f"{kind.name} {name or longer}", {**parts, **(own or {})})
-    return spec if name else _exactly(spec, longer, wanted)
+    exact = spec if name else _exactly(spec, longer, wanted)
+    if exact == spec and not name:
+        raise SpecError(f"what is known of {kind.name} {longer} installs no {wanted} of it", hint=f"ask for {longer}, or name the packages")
+    return exact
 
 
 def _spec(label: str, values: dict[str, Any]) -> EnvironmentSpec:

@@ -89,6 +89,8 @@ class Estimator:
     backend_options: dict[str, Any]
 
     framework: ClassVar[str] = "script"
+    #: Whether the framework spreads over nodes and processes by itself, so that nothing has to say how they find each other.
+    spreads: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -205,7 +207,7 @@ class Estimator:
 
     def _distribution(self) -> Distribution | None:
         asked = self._asked()
-        if asked is None and max(self.node_count, self.process_count_per_node) > 1:
+        if asked is None and not self.spreads and max(self.node_count, self.process_count_per_node) > 1:
             raise SpecError(
                 f"{type(self).__name__}: {self.node_count} nodes with {self.process_count_per_node} processes each, and nothing says how "
                 "they find each other",
@@ -217,7 +219,7 @@ class Estimator:
         """``distributed_training``, or what the older ``distributed_backend`` means."""
         asked, backend = self.distributed_training, self.distributed_backend
         if isinstance(asked, Distributed):
-            return asked
+            return self._of_my_framework(asked)
         if asked is not None:
             raise SpecError(
                 f"distributed_training={asked!r} is not a distribution",
@@ -225,11 +227,18 @@ class Estimator:
             )
         if backend is None:
             return None
-        kinds = {"mpi": Mpi, "ps": ParameterServer, "nccl": Nccl, "gloo": Gloo}
+        kinds: dict[str, type[Distributed]] = {"mpi": Mpi, "ps": ParameterServer, "nccl": Nccl, "gloo": Gloo}
         if backend not in kinds:
             raise SpecError(f"distributed_backend {backend!r} is not known", hint="known: " + ", ".join(kinds))
-        made: Distributed = kinds[backend]()
-        return made
+        return self._of_my_framework(kinds[backend]())
+
+    def _of_my_framework(self, asked: Distributed) -> Distributed:
+        if self.framework != "script" and asked.framework not in ("", self.framework):
+            raise SpecError(
+                f"{type(self).__name__} can't be distributed by {type(asked).__name__}, which is for {asked.framework}",
+                hint="take Mpi(), or the distribution of its own framework",
+            )
+        return asked
 
     def _environment(self) -> EnvironmentSpec:
         defined, described = self.environment_definition, [name for name in _DESCRIBING if self.__dict__[name]]

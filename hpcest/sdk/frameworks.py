@@ -65,6 +65,7 @@ class SKLearn(FrameworkEstimator):
     """Trains with scikit-learn: one process that uses the cores which it asks for (``cpus``)."""
 
     framework = "sklearn"
+    spreads = True  # it does not: the framework says so
 
 
 class PyTorch(FrameworkEstimator):

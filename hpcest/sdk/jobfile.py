@@ -116,6 +116,7 @@ class JobFile:
     limits: JobLimits = field(default_factory=JobLimits)
     slurm: dict[str, Any] = field(default_factory=dict)
     launcher: str = ""
+    resume_from: str = ""
     signal: str = ""
     max_requeues: int | None = None
     # Azure's own, without effect here:
@@ -176,6 +177,7 @@ def load_job(
         resources=_resources(document, job),
         distribution=Distribution(job.distribution.type.lower()) if job.distribution else None,
         launcher=job.launcher,
+        resume_from=job.resume_from,
         requeue=_requeue(document, job),
         inputs=inputs,
         tags=job.tags,
