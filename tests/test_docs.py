@@ -17,12 +17,13 @@ import pytest
 import hpcest
 from hpcest import contracts, hookspecs
 from hpcest.backends.slurm import states
-from hpcest.config import VARIABLES, ComputeTarget, load_config
+from hpcest.config import VARIABLES, ComputeTarget, FrameworkSettings, load_config
 from hpcest.kit.process import run
 from hpcest.model import spec
 from hpcest.model.folders import RunFolder, WorkspaceFolder
+from hpcest.model.plan import Activation
 from hpcest.model.status import Reason, Status
-from hpcest.onnode import metrics, rank, state
+from hpcest.onnode import controller, cores, metrics, rank, roles, state
 from hpcest.pluginmanager import BUILTIN, load_plugins
 from hpcest.sdk import jobfile
 
@@ -106,8 +107,33 @@ def test_every_key_of_a_job_file_is_in_the_readme() -> None:
 def test_the_variables_of_a_rank_are_in_the_readme() -> None:
     launch = {"run": "r", "folder": "/f", "runtime": "/r", "nodes": 1, "procs_per_node": 1}
     found = set(rank.environment(launch, 0, rank.rank_variables(launch, 0), {})) - {"PATH", "PYTHONPATH"}
+    found |= {"MASTER_ADDR", "MASTER_PORT", *cores.variables(launch, rank.rank_variables(launch, 0), {})}
     documented = {name for name in table(section(page("README.md"), "## In the training script")) if name.isupper()}
-    assert documented == found | {"MASTER_ADDR", "MASTER_PORT", "HPCEST_ARRAY_INDEX", "HPCEST_RESUME_FROM", "AZURE_ML_INPUT_NAME"}
+    assert documented == found | {"HPCEST_ARRAY_INDEX", "HPCEST_RESUME_FROM", "HPCEST_CHECKPOINT", "AZURE_ML_INPUT_NAME"}
+
+
+def test_what_ranks_are_told_of_each_other_is_in_the_page_on_frameworks() -> None:
+    """Their numbers, what meeting adds, what the frameworks set, and what a run sets that resumes another."""
+    told = rank.rank_variables({"nodes": 1, "procs_per_node": 1}, 0)
+    told |= cores.variables({"procs_per_node": 1}, told, {})
+    set_here = set(re.findall(r'"([A-Z_]{4,})"', inspect.getsource(roles.meet))) - {"RANK", "WORLD_SIZE", "MASTER_ADDR"}
+    for kind in map(load_plugins(external=False).framework, (name for kind, name, _ in BUILTIN if kind == "framework")):
+        command, many = spec.Command(script="train.py"), spec.Resources(nodes=1 if kind.name == "sklearn" else 2)
+        made = kind(kind.Options()).program(spec.RunSpec("e", command, resources=many), Activation("python"))
+        set_here |= (set(made.variables) | set(made.rank_variables)) - {"PYTHONUNBUFFERED"}
+    documented = set(table(section(page("docs/frameworks.md"), "## What every rank is told")))
+    assert {name for name in documented if name.isupper()} == set(told) | set_here | {
+        "MASTER_ADDR", "MASTER_PORT", "HPCEST_RESUME_FROM", "HPCEST_CHECKPOINT", "HPCEST_HELPERS"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for kind, name, _ in BUILTIN if kind == "framework"])
+def test_every_option_of_a_framework_is_documented_in_its_own_words(name: str) -> None:
+    kind = load_plugins(external=False).framework(name)
+    assert [name] == [row for row in table(section(page("docs/frameworks.md"), "## Choosing a framework")) if row == name]
+    options = [[f"`{one.name}`", f"`{one.default}`", one.metadata["help"]] for one in dataclasses.fields(kind.Options)]
+    heading = f"### Options of the framework `{name}`"
+    assert options == (rows(section(page("docs/frameworks.md"), heading))[1:] if options else [])
 
 
 def test_every_room_is_in_the_picture_of_the_house() -> None:
@@ -126,7 +152,9 @@ def test_every_setting_is_documented_with_its_default(tmp_path: Path) -> None:
     assert {"compute": "{}", **{key: str(value) for key, value in known.items()}} == {
         name: default for name, default in documented.items() if name in known or name == "compute"
     }
-    assert set(documented) - set(known) == {"compute"}
+    assert set(documented) - set(known) == {"compute", "frameworks"}  # both empty, so that no value has a name
+    assert documented["frameworks"] == "{}"
+    assert {f"frameworks.NAME.{name}" for name in fields(FrameworkSettings)} <= set(coded(page("docs/configuration.md")))
 
 
 def test_every_key_of_a_compute_target_is_documented() -> None:
@@ -254,6 +282,14 @@ def test_every_field_of_a_run_spec_is_documented() -> None:
     inner |= {"environment": spec.EnvironmentSpec, "git": spec.GitFacts}
     for name, one in inner.items():
         assert fields(one) <= set(coded(" ".join(found[name]))), name
+
+
+def test_every_key_of_a_launch_manifest_is_documented() -> None:
+    """Those that the controller's docstring explains."""
+    listed = re.findall(r"^ {4}(\w+(?:, \w+)*)(?: \{([\w, ]+)\})?  ", controller.__doc__ or "", re.MULTILINE)
+    keys = {name for names in listed for part in names for name in part.split(", ") if name}
+    assert {"run", "rank_variables", "servers", "here"} <= keys
+    assert keys - set(coded(section(RUN_FOLDER, "## The folder of a run"))) - {"manifest", "objects", "stamp"} == set()
 
 
 def test_every_state_of_slurm_is_documented() -> None:
