@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The packages in plugins/ have an environment of their own: hpcest's tests see what users have who have no plugin.
 PLUGINS := .venv-plugins
+CLUSTER := $(or $(HPCEST_CLUSTER_DIR),/var/lib/hpcest-cluster)/full/env
 
 .PHONY: demo test lint format docs bench clean help cluster-up cluster-down cluster-shell
 .DEFAULT_GOAL := help
@@ -40,7 +41,7 @@ demo: $(VENV)/installed
 test: $(VENV)/dev $(PLUGINS)/installed
 	$(PYTHON) tests/cluster/cluster.py up --if-possible
 	$(BIN)/python -m pytest -n auto $(ARGS)
-	$(PLUGINS)/bin/python -m pytest -n auto plugins
+	[ ! -f $(CLUSTER) ] || . $(CLUSTER); $(PLUGINS)/bin/python -m pytest -n auto plugins
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check

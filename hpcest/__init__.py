@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # Public name -> the module that has it. Compared with the documentation by tests/test_public_names.py.
 _WHERE = {
     "CondaDependencies": "hpcest.sdk.dependencies",
+    "Distributed": "hpcest.sdk.distributed",
     "DockerSection": "hpcest.sdk.sections",
     "Environment": "hpcest.sdk.environment",
     "Estimator": "hpcest.sdk.estimator",
@@ -35,6 +36,7 @@ _WHERE = {
 }
 __all__ = [
     "CondaDependencies",
+    "Distributed",
     "DockerSection",
     "Environment",
     "Estimator",

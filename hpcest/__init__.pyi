@@ -3,6 +3,7 @@
 from hpcest.errors import HpcestError as HpcestError
 from hpcest.hookspecs import hookimpl as hookimpl
 from hpcest.sdk.dependencies import CondaDependencies as CondaDependencies
+from hpcest.sdk.distributed import Distributed as Distributed
 from hpcest.sdk.distributed import Gloo as Gloo
 from hpcest.sdk.distributed import Mpi as Mpi
 from hpcest.sdk.distributed import MpiConfiguration as MpiConfiguration
@@ -24,6 +25,7 @@ from hpcest.sdk.workspace import Workspace as Workspace
 
 __all__ = [
     "CondaDependencies",
+    "Distributed",
     "DockerSection",
     "Environment",
     "Estimator",

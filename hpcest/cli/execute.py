@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("-n", "--nodes", type=click.IntRange(1), metavar="N", help="Nodes; default: all of the allocation.")
 @click.option("-p", "--procs-per-node", type=click.IntRange(1), metavar="N", help="Processes per node; default: as allocated.")
 @click.option("--launcher", metavar="NAME", help="How ranks are started: srun, srun:pmix, srun:pmi2, mpirun, single.")
-@click.option("--distribution", type=click.Choice(["mpi", "pytorch", "tensorflow", "none"]), help="How the ranks find each other.")
+@click.option("--distribution", metavar="KIND", help="How the ranks find each other: mpi, pytorch, tensorflow, or none.")
 @click.option("--signal", metavar="NAME[@SECONDS]", help="What ranks get when the batch script gets USR2 ahead of its time limit.")
 @click.option("--max-requeues", type=click.IntRange(0), metavar="N", help="How often the job may be requeued for another attempt.")
 @click.option("--env-var", "variables", metavar="K=V", multiple=True, help="A variable for the program.")

@@ -51,7 +51,7 @@ _DESCRIBING = (
         help="An option of the framework; 'hpcest plugins NAME' lists them.",
     ),
     click.option("--resume-from", metavar="RUN", help="The run whose outputs it finds in HPCEST_RESUME_FROM."),
-    click.option("--distribution", type=click.Choice(["mpi", "pytorch", "tensorflow", "none"]), help="How the ranks find each other."),
+    click.option("--distribution", metavar="KIND", help="How the ranks find each other: mpi, pytorch, tensorflow, a plugin's, or none."),
     click.option("--launcher", metavar="NAME", help="How ranks are started on a cluster: srun, srun:pmix, srun:pmi2, mpirun, single."),
     click.option("-S", "--sbatch", metavar="OPTION[=VALUE]", multiple=True, help="Any option of sbatch, such as qos=high or exclusive."),
     click.option("--signal", metavar="NAME[@SECONDS]", help="A signal for every rank so long before the time limit, such as USR1@120."),

@@ -33,7 +33,7 @@ def meet(launch, attempt, told, env):
     except (meeting.MissingError, OSError) as error:
         _give_up(launch, attempt, rank, error)
     if not role_of(launch, rank)[0] and launch.get("roles"):
-        warn("rank %d has nothing to do: there are %s" % (rank, _listed(launch)))
+        warn("rank %d has nothing to do (%s)" % (rank, _listed(launch)))
         os._exit(0)
     variables = {"HPCEST_PEERS": ",".join("%s:%d" % (one["host"], one["port"]) for one in everyone)}
     if launch.get("roles"):
@@ -104,7 +104,7 @@ def serves(launch, told):
 
 
 def _listed(launch):
-    return " and ".join("%d %s" % (count, role) for role, count in launch["roles"].items())
+    return ", ".join("%s: %d" % one for one in launch["roles"].items())
 
 
 def _cluster(launch, rank, everyone):

@@ -10,7 +10,10 @@ from hpcest.model.spec import Distribution, Resources
 
 
 class Distributed:
-    """One of the classes below. ``kind`` and ``backend`` are what the run spec has; ``framework`` is the one that it is for."""
+    """How processes find each other: one of the classes below, or a plugin's own, which derives from this and names its ``kind``.
+
+    ``kind`` and ``backend`` are what the run spec has; ``framework`` is the one that it is for, empty for any.
+    """
 
     kind = "mpi"
     framework = ""

@@ -211,9 +211,17 @@ class Estimator:
             raise SpecError(
                 f"{type(self).__name__}: {self.node_count} nodes with {self.process_count_per_node} processes each, and nothing says how "
                 "they find each other",
-                hint="add distributed_training=hpcest.Mpi(), hpcest.Gloo() or hpcest.Nccl()",
+                hint=f"add distributed_training={self._distributed_by()}",
             )
         return asked.distribution if asked else None
+
+    def _distributed_by(self) -> str:
+        """What the estimator's framework can be distributed by, as it is written."""
+        from hpcest.pluginmanager import load_plugins
+
+        known = {"mpi": "hpcest.Mpi()", "pytorch": "hpcest.Gloo() or hpcest.Nccl()", "tensorflow": "hpcest.TensorflowConfiguration()"}
+        kinds = load_plugins().framework(self.framework).distributions
+        return ", ".join(known.get(kind, f"a hpcest.Distributed of the kind {kind!r}") for kind in kinds)
 
     def _asked(self) -> Distributed | None:
         """``distributed_training``, or what the older ``distributed_backend`` means."""

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,17 @@ def python_with_chainer() -> str:
 
 
 def _make(python: Path) -> None:
-    uv = shutil.which("uv")
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
     if not uv:
-        raise FileNotFoundError("uv is not on PATH")
+        raise FileNotFoundError("uv is neither beside this Python nor on PATH")
     install = ["pip", "install", "--python", str(python)]
     folder = str(python.parents[1])
     for words in (
-        ["venv", "--clear", "--python", "3.11", folder],
+        ["venv", "--clear", "--python", sys.executable, folder],
         [*install, *BEFORE],
         [*install, "--no-build-isolation", "chainer==7.8.1"],
     ):
-        subprocess.run([uv, *words], check=True, capture_output=True, timeout=1200)
+        subprocess.run(
+            [uv, *words], env={"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", **os.environ}, check=True, capture_output=True, timeout=1200
+        )
