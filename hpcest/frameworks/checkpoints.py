@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def newest(outputs: Path, *, files: Sequence[str], folders: Sequence[str] = ()) -> Path | None:
+def newest(outputs: Path, *, files: Sequence[str] = (), folders: Sequence[str] = (), but: Sequence[str] = ()) -> Path | None:
     """The file below ``outputs`` that was written last of those whose names match; None where there is none.
 
     ``folders`` are patterns of a file that marks a folder as one checkpoint, such as ``*/.metadata``: then it is the folder.
-    Empty files, and those that a training was still writing under a temporary name, don't count.
+    Files that match one of ``but`` are none. Empty files, and those that a training was still writing under a temporary name, don't count.
     """
     found: list[tuple[int, str, Path]] = []
     for pattern in (*files, *folders):
         for path in outputs.rglob(pattern):
             with contextlib.suppress(OSError):
                 facts = os.stat(path)
-                if facts.st_size:
+                if facts.st_size and not any(path.match(one) for one in but):
                     found.append((facts.st_mtime_ns, str(path), path.parent if pattern in folders else path))
     return max(found)[2] if found else None

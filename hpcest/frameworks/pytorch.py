@@ -18,6 +18,64 @@ from hpcest.model.spec import RunSpec
 BACKENDS = ("nccl", "gloo", "mpi", "ucc", "xccl")
 LAUNCHERS = ("ranks", "torchrun")
 
+#: Around torchrun. It reads what its processes have printed so far, which may end in the middle of a line: here lines are passed
+#: on when they are whole. And it ends with 1 whatever happened, with a traceback of its own: this ends as the process that failed
+#: first, and its last words are that one's.
+_AGENT = """\
+import glob, os, sys
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main
+
+
+class Whole:
+    def __init__(self, stream):
+        self._stream, self._parts = stream, {}
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        head, mark, line = text.partition("]:")
+        if not (mark and head.startswith("[")):
+            return self._stream.write(text)
+        line = self._parts.pop(head, "") + line
+        if line.endswith("\\n"):
+            self._stream.write(head + mark + line)
+        else:
+            self._parts[head] = line
+        return len(text)
+
+    def finish(self):
+        for head, line in self._parts.items():
+            self._stream.write(head + "]:" + line + "\\n")
+
+
+def last_lines(folder, count):
+    logs = sorted(glob.glob(glob.escape(folder) + "/*/attempt_*/" + local_rank + "/stderr.log"), key=os.path.getmtime)
+    with open(logs[-1], errors="replace") as log:
+        return "".join(log.readlines()[-count:])
+
+
+sys.stdout, sys.stderr = streams = Whole(sys.stdout), Whole(sys.stderr)
+try:
+    main()
+except ChildFailedError as error:
+    first, failure = error.get_first_failure()
+    code, local_rank = failure.exitcode, str(failure.local_rank)
+    how = "exited with code %d" % code if code >= 0 else "was ended by signal %d" % -code
+    for stream in streams:
+        stream.finish()
+    print("\\nrank %d failed first on this node: it %s. The end of its stderr:" % (first, how), file=sys.stderr)
+    try:
+        sys.stderr.write(last_lines(sys.argv[1].partition("=")[2], 14))
+    except (OSError, IndexError):
+        pass
+    sys.exit(code if code >= 0 else 128 - code)
+for stream in streams:
+    stream.finish()
+"""
+
 
 @dataclass(frozen=True)
 class PyTorchOptions:
@@ -27,7 +85,6 @@ class PyTorchOptions:
         default="ranks", metadata={"help": "ranks: the cluster starts every process; torchrun: it starts one agent on each node"}
     )
     max_restarts: int = field(default=0, metadata={"help": "torchrun: how often it starts all processes again after one has failed"})
-    min_nodes: int = field(default=0, metadata={"help": "torchrun: go on with so many nodes when others are lost; 0: with all or none"})
 
 
 class PyTorch(Script):
@@ -49,17 +106,14 @@ class PyTorch(Script):
             raise UnknownNameError("launcher of the framework 'pytorch'", options.launcher, LAUNCHERS)
         if options.launcher == "torchrun":
             self._check_torchrun(spec)
-        elif options.max_restarts or options.min_nodes:
-            name = "max_restarts" if options.max_restarts else "min_nodes"
-            raise SpecError(f"{name} is for torchrun, and this run starts its ranks itself", hint="add the option launcher=torchrun")
+        elif options.max_restarts:
+            raise SpecError("max_restarts is for torchrun, and this run starts its ranks itself", hint="add the option launcher=torchrun")
 
     def _check_torchrun(self, spec: RunSpec) -> None:
         if not spec.command.script.endswith(".py"):
             raise SpecError("torchrun starts Python scripts alone", hint="give an entry script, or write torchrun into the command line")
         if spec.distribution and spec.distribution.kind != "pytorch":
             raise SpecError("torchrun and MPI exclude each other", hint="leave one of them out")
-        if not 0 <= self.options.min_nodes <= spec.resources.nodes:
-            raise SpecError(f"min_nodes={self.options.min_nodes} does not fit a run on {spec.resources.nodes} nodes")
         if self.options.max_restarts < 0:
             raise SpecError(f"max_restarts must be a whole number from 0 up, not {self.options.max_restarts}")
 
@@ -71,26 +125,28 @@ class PyTorch(Script):
         told = {**plain.variables, "HPCEST_BACKEND": backend or ("nccl" if spec.resources.gpus else "gloo")}
         if self.options.launcher == "torchrun":
             threads = {"OMP_NUM_THREADS": str(spec.resources.cpus)} if spec.resources.cpus else {}
-            return replace(plain, argv=self._torchrun(spec, activation), variables={**told, **threads}, per="node", meets=True)
+            # The store that agents share keeps the addresses of the processes that failed, and the new ones call those (seen in 2.13).
+            store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} if self.options.max_restarts else {}
+            told = {**told, **threads, **store}
+            argv = self._torchrun(spec, activation)
+            return replace(plain, argv=argv, variables=told, per="node", meets=True, helpers={"torchrun.py": _AGENT})
         threads = {"OMP_NUM_THREADS": "$HPCEST_CPUS"}
         return replace(plain, variables=told, rank_variables=threads, meets=spec.ranks > 1 and not is_mpi)
 
     def _torchrun(self, spec: RunSpec, activation: Activation) -> tuple[str, ...]:
-        nodes, least = spec.resources.nodes, self.options.min_nodes
         agent = {
-            "nnodes": f"{least}:{nodes}" if 0 < least < nodes else str(nodes),
+            "log-dir": "$HPCEST_RUN_DIR/user_logs/torchrun/$NODE_RANK.$HPCEST_ATTEMPT",
+            "nnodes": str(spec.resources.nodes),
             "nproc-per-node": str(spec.resources.procs_per_node),
             "rdzv-backend": "c10d",
             "rdzv-endpoint": "$MASTER_ADDR:$MASTER_PORT",
             "rdzv-id": "$HPCEST_RUN_ID.$HPCEST_ATTEMPT",
             "max-restarts": str(self.options.max_restarts),
-            # Each line of the log begins with its process; without this they would be mixed.
-            "log-dir": "$HPCEST_RUN_DIR/user_logs/torchrun",
-            "tee": "3",
+            "tee": "3",  # each line of the log begins with its process; without this they would be mixed
         }
         words = [f"--{name}={value}" for name, value in agent.items()]
-        script = command_argv(spec.command, "")[1:]
-        return (activation.python, "-m", "torch.distributed.run", *words, *script)
+        script = command_argv(spec.command, activation.python)[1:]
+        return (activation.python, "$HPCEST_HELPERS/torchrun.py", *words, *script)
 
     def checkpoint(self, outputs: Path) -> Path | None:
         """The newest file that torch.save, Lightning or safetensors wrote, or a folder of torch.distributed.checkpoint."""

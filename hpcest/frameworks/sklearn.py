@@ -14,15 +14,16 @@ from hpcest.hookspecs import hookimpl
 from hpcest.model.plan import Activation, Program
 from hpcest.model.spec import RunSpec
 
-#: What the libraries below NumPy and scikit-learn take the number of their threads from.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+#: The most threads that OpenMP (and MKL, by it), OpenBLAS and NumExpr take. None of these is among the variables by which joblib
+#: divides the cores among its workers, such as OMP_NUM_THREADS: if those were set, each worker would take all cores.
+MOST_THREADS = ("OMP_THREAD_LIMIT", "GOTO_NUM_THREADS", "NUMEXPR_MAX_THREADS")
 
 
 class SKLearn(Script):
     """Trains with scikit-learn. ``n_jobs=-1`` means the cores of the run, not those of the machine.
 
-    joblib is told their number. Threads are limited only where the cluster does not bind processes to their cores: a
-    limit in the environment would hold for each of joblib's workers too, which divide the cores among themselves.
+    joblib is told their number. Where the kernel would let the process have more than its cores, so are the libraries below
+    NumPy and scikit-learn.
     """
 
     name = "sklearn"
@@ -40,7 +41,7 @@ class SKLearn(Script):
 
     def program(self, spec: RunSpec, activation: Activation) -> Program:
         """The argv, with joblib's and the libraries' threads."""
-        limits = dict.fromkeys(THREADS, "$HPCEST_CPU_LIMIT")
+        limits = dict.fromkeys(MOST_THREADS, "$HPCEST_CPU_LIMIT")
         return replace(super().program(spec, activation), rank_variables={"LOKY_MAX_CPU_COUNT": "$HPCEST_CPUS", **limits})
 
 

@@ -71,9 +71,15 @@ class TensorFlow(Script):
         return {"chief": chief, "worker": self.options.workers or spec.ranks - servers - chief, "ps": servers}
 
     def checkpoint(self, outputs: Path) -> Path | None:
-        """The newest of Keras' files, or of TensorFlow's checkpoints as ``tf.train.Checkpoint.restore`` takes it: without a suffix."""
-        found = newest(outputs, files=("*.keras", "*.h5", "*.index"))
-        return found.with_suffix("") if found and found.suffix == ".index" else found
+        """The newest of TensorFlow's checkpoints as ``tf.train.Checkpoint.restore`` takes it, without a suffix; else of Keras' files.
+
+        A Keras file may be the model that was saved when the training had ended, so it is not taken for the newer checkpoint.
+        Last comes the folder of a SavedModel.
+        """
+        own = newest(outputs, files=("*.index",), but=("variables/variables.index",))
+        if own:
+            return own.with_suffix("")
+        return newest(outputs, files=("*.keras", "*.h5")) or newest(outputs, folders=("saved_model.pb",))
 
 
 @hookimpl

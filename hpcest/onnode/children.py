@@ -9,11 +9,11 @@ from hpcest.onnode.rank import boot_argv, log_path, rank_variables
 
 
 class Children:
-    """One process for each rank. ``running`` maps a pid to its rank."""
+    """One process for each rank. ``running`` maps a pid to its rank, ``ended`` a rank to its (exit code, signal)."""
 
     def __init__(self, launch, manifest, attempt):
         self.launch, self.manifest, self.attempt = launch, manifest, attempt
-        self.running = {}
+        self.running, self.ended = {}, {}
 
     def start(self, env, count):
         """Start all ranks, with ``env`` and their own variables on top."""
@@ -43,4 +43,7 @@ class Children:
     def take(self, pid, status):
         """The end of a child as a list of (rank, exit code, signal); empty if it was none of ours."""
         rank = self.running.pop(pid, None)
-        return [] if rank is None else [(rank,) + processes.exit_code(status)]
+        if rank is None:
+            return []
+        self.ended[rank] = processes.exit_code(status)
+        return [(rank,) + self.ended[rank]]

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from hpcest.onnode import signals
+from hpcest.onnode import culprit, signals
 
 #: After a warning signal the ranks have this part of the warning's lead to write their checkpoints.
 _CHECKPOINT_PART, _HURRY_S = 0.8, 5.0
@@ -110,6 +110,14 @@ class Ending:
     def conclude(self, cause):
         """Settle why the attempt ended, with what the launcher said (see ``step.cause_of``)."""
         outcome = self.controller.outcome
+        if self.launch.get("per") == "node":
+            outcome["per"] = "node"
+        ended = self.controller.ranks.ended
+        if self.why is None and outcome.get("rank") in ended:
+            named = cause.get("named") or [outcome["rank"]]
+            rank, code, number = culprit.first_failed(self.launch, self.controller.attempt, named, ended)
+            if rank != outcome["rank"]:
+                outcome.update(rank=rank, rc=code, signal=number)
         if self.why is None and cause.get("node_failed"):
             outcome.update(why="node", node=cause["node_failed"], final=False)
         elif self.why is None and cause.get("not_launched"):

@@ -7,7 +7,8 @@ stay: the server closes those of the servants when all others are closed, which 
 
 import json
 import os
-import select
+import resource
+import selectors
 import socket
 import time
 
@@ -44,7 +45,7 @@ def come(env, rank, me, seconds):
     connection = _connected(place, end)
     try:
         connection.sendall(json.dumps({"word": env["HPCEST_MEETING_WORD"], "rank": rank, "me": me}).encode() + b"\n")
-        connection.settimeout(max(1.0, end - time.monotonic()) + 10.0)  # the server is the first to lose its patience
+        connection.settimeout(seconds + 10.0)  # the server, which may have started later, is the first to lose its patience
         with connection.makefile("rb") as stream:
             answer = json.loads(stream.readline(_LINE) or b"{}")
     except (OSError, ValueError):
@@ -81,8 +82,12 @@ def open_beside(env, count, servants, seconds):
     """
     server = socket.socket()
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(("", int(env["HPCEST_MEETING_PORT"])))
-    server.listen(min(count + 16, 4096))
+    try:
+        server.bind(("", int(env["HPCEST_MEETING_PORT"])))
+        server.listen(min(count + 16, 4096))
+    except OSError:
+        server.close()
+        raise
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -107,13 +112,15 @@ class _Meeting:
     def hold(self, seconds):
         """Until all have been answered, and where there are servants until the others are gone."""
         end = time.monotonic() + seconds
-        while len(self._here) < self._count and time.monotonic() < end:
-            ready = select.select([self._server, *self._heard], [], [], max(0.0, min(1.0, end - time.monotonic())))[0]
-            for one in ready:
-                if one is self._server:
-                    self._heard[self._server.accept()[0]] = b""
-                else:
-                    self._hear(one)
+        _raise_limit()
+        with selectors.DefaultSelector() as ready:  # select() itself ends at 1024 connections
+            ready.register(self._server, selectors.EVENT_READ)
+            while len(self._here) < self._count and time.monotonic() < end:
+                for key, _ in ready.select(max(0.0, end - time.monotonic())):
+                    if key.fileobj is self._server:
+                        self._accept(ready)
+                    else:
+                        self._hear(key.fileobj, ready)
         self._server.close()
         missing = [rank for rank in range(self._count) if rank not in self._here]
         answer = {"missing": missing} if missing else {"all": [self._here[rank][1] for rank in range(self._count)]}
@@ -123,7 +130,16 @@ class _Meeting:
         if self._servants and not missing:
             self._outlast([one for rank, (one, _) in self._here.items() if rank not in self._servants])
 
-    def _hear(self, one):
+    def _accept(self, ready):
+        try:
+            one = self._server.accept()[0]
+        except OSError:  # gone again, or there are no descriptors left for now
+            time.sleep(0.01)
+            return
+        self._heard[one] = b""
+        ready.register(one, selectors.EVENT_READ)
+
+    def _hear(self, one, ready):
         try:
             part = one.recv(65536)
         except OSError:
@@ -132,27 +148,39 @@ class _Meeting:
         if part and b"\n" not in text and len(text) < _LINE:
             self._heard[one] = text
             return
+        ready.unregister(one)
         try:
             said = json.loads(text.partition(b"\n")[0])
-            rank = int(said["rank"])
-            if said["word"] != self._word or not 0 <= rank < self._count or rank in self._here:
+            rank = said["rank"]
+            if said["word"] != self._word or rank not in range(self._count) or rank in self._here:
                 raise ValueError
             self._here[rank] = (one, said["me"])
-        except (ValueError, KeyError, TypeError):  # somebody else's program, that looks what is there
+        except (ValueError, KeyError, TypeError, RecursionError):  # somebody else's program, that looks what is there
             one.close()
 
     @staticmethod
     def _outlast(connections):
         """Until the other end of each is closed. What is said there doesn't matter."""
-        left = set(connections)
-        while left:
-            for one in select.select(list(left), [], [])[0]:
-                try:
-                    gone = not one.recv(4096)
-                except OSError:
-                    gone = True
-                if gone:
-                    left.discard(one)
+        with selectors.DefaultSelector() as ready:
+            for one in connections:
+                ready.register(one, selectors.EVENT_READ)
+            while ready.get_map():
+                for key, _ in ready.select():
+                    try:
+                        gone = not key.fileobj.recv(4096)
+                    except OSError:
+                        gone = True
+                    if gone:
+                        ready.unregister(key.fileobj)
+
+
+def _raise_limit():
+    """Allow this process a descriptor for every rank of a large run, where that is up to it."""
+    try:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        pass
 
 
 def _send(one, text):

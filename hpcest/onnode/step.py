@@ -20,7 +20,8 @@ _PAUSE_S, _AWAY_PAUSES_S = 1, (15, 30, 60, 60, 60)
 #: A step that is asked for while slurmctld still waits for its nodes is put off for minutes, so it gets some seconds more.
 _LATER = 'sleep "$0"; exec "$@"'
 _BACK = 'until scontrol show job "$SLURM_JOB_ID" >/dev/null 2>&1; do sleep 5; done; ' + _LATER
-_TASK = re.compile(r"error: (\S+): tasks? (\d+)[\d,-]*: (?:Exited with exit code (\d+)|([A-Z][\w ]*\w))")
+_TASK = re.compile(r"error: (\S+): tasks? ([\d,-]+): (?:Exited with exit code (\d+)|([A-Z][\w ]*\w))")
+_ENDING = re.compile(r"Terminating StepId|CANCELLED AT")
 _OMPI = re.compile(r"Process name: \[\[\d+,\d+\],(\d+)\]\s+Exit code:\s+(\d+)")
 _OMPI_SIGNAL = re.compile(r"process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+)")
 _NODE = re.compile(r"[Nn]ode failure on (\S+)|DUE TO NODE (\S+) FAILURE")
@@ -41,7 +42,8 @@ def cause_of(text):
     """What the launcher's messages say of the end, as a dict: rank, node, code, signal, memory, node_failed, not_launched, away.
 
     The launcher's own exit code is the largest of all ranks: that of a rank that was killed because of
-    another hides the culprit's. The first message is about the first rank that failed.
+    another hides the culprit's. The first message is about the first rank that ended. ``named`` are those that ended
+    before the others were made to, ``ended`` is (code, signal) of every rank, where the launcher tells.
     """
     found = {}
     node = _NODE.search(text)
@@ -51,11 +53,10 @@ def cause_of(text):
         found["memory"] = True
     task = _TASK.search(text)
     if task:
-        found.update(node=task.group(1).rstrip(":"), rank=int(task.group(2)))
-        if task.group(3):
-            found["code"] = int(task.group(3))
-        else:
-            found["signal"] = _numbers_by_words().get(task.group(4)) or (signal.SIGKILL if "Memory" in task.group(4) else 0)
+        ended, named = _ends(text)
+        found.update(node=task.group(1).rstrip(":"), rank=named[0], named=named, ended=ended)
+        code, number = ended[named[0]]
+        found.update({"signal": number} if not task.group(3) else {"code": code})
     mpi = _OMPI.search(text)
     if mpi:
         found.update(rank=int(mpi.group(1)), code=int(mpi.group(2)))
@@ -66,6 +67,23 @@ def cause_of(text):
         found["not_launched"] = True
         found["away"] = any(words in text for words in _AWAY)
     return found
+
+
+def _ends(text):
+    """(rank -> (code, signal), the ranks that ended before the others were made to) of what srun said of its tasks."""
+    ended: dict = {}
+    named: list = []
+    words = _numbers_by_words()
+    ending = _ENDING.search(text)
+    for task in _TASK.finditer(text):
+        code, word = int(task.group(3) or 0), task.group(4) or ""
+        number = words.get(word) or (signal.SIGKILL if "Memory" in word else 0)
+        for first, last in re.findall(r"(\d+)(?:-(\d+))?", task.group(2)):
+            for rank in range(int(first), int(last or first) + 1):
+                ended[rank] = (code or 128 + number, number)
+                if not named or ending is None or task.start() < ending.start():
+                    named.append(rank)
+    return ended, named
 
 
 class Step:
@@ -79,6 +97,11 @@ class Step:
         self._tries = 0
         self._killed_at = None
         self._log = os.path.join(launch["folder"], "system_logs", "controller.log")
+
+    @property
+    def ended(self):
+        """(code, signal) of each rank that the launcher said something of."""
+        return self.cause.get("ended") or {}
 
     def start(self, env, count, pause=0):
         """Start the launcher, after so many seconds; it numbers the ranks itself."""

@@ -63,6 +63,8 @@ class _Words(dict):
 def who(outcome):
     """The beginning of a sentence about the rank that failed first."""
     many = outcome.get("ranks", 1) > 1 and outcome.get("rank") is not None
+    if many and outcome.get("per") == "node":  # its ranks are another launcher's
+        return "the program on node %d " % outcome["rank"]
     return "rank %d " % outcome["rank"] if many else "the program "
 
 

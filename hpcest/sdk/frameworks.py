@@ -71,12 +71,11 @@ class SKLearn(FrameworkEstimator):
 class PyTorch(FrameworkEstimator):
     """Trains with PyTorch. With several processes they find each other as ``init_process_group()`` expects.
 
-    ``launcher='torchrun'`` has torchrun start the processes of each node, ``max_restarts`` times again after a failure, and go
-    on with ``min_nodes`` nodes where others are lost.
+    ``launcher='torchrun'`` has torchrun start the processes of each node, ``max_restarts`` times again after a failure.
     """
 
     framework = "pytorch"
-    own = ("launcher", "max_restarts", "min_nodes")
+    own = ("launcher", "max_restarts")
 
 
 class TensorFlow(FrameworkEstimator):

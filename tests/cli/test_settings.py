@@ -92,6 +92,6 @@ def test_what_a_framework_takes_is_shown(hpcest: Hpcest) -> None:
     """Its distributions, its versions, and its options with their defaults."""
     (shown,) = hpcest("plugins", "pytorch", "--json").json
     assert (shown["kind"], shown["distributions"], "2.9" in shown["versions"]) == ("framework", ["pytorch", "mpi"], True)
-    assert {one["option"]: one["default"] for one in shown["options"]} == {"launcher": "ranks", "max_restarts": 0, "min_nodes": 0}
+    assert {one["option"]: one["default"] for one in shown["options"]} == {"launcher": "ranks", "max_restarts": 0}
     assert "max_restarts" in hpcest("plugins", "pytorch").out
     assert "did you mean 'pytorch'?" in hpcest("plugins", "pytorhc").err

@@ -243,7 +243,6 @@ def test_script_parameters_as_arguments(params: Any, words: tuple[str, ...]) -> 
             "environment_definition and pip_packages exclude each other",
         ),
         ({"entry_script": "a.py", "distributed_backend": "mpy"}, "distributed_backend 'mpy' is not known"),
-        ({"entry_script": "a.py", "distributed_training": "mpi"}, "distributed_training='mpi' is not a distribution"),
         ({"entry_script": "a.py", "pip_requirements_file": "none.txt"}, "the requirements file 'none.txt' can't be read"),
         ({"entry_script": "a.py", "conda_dependencies_file": "none.yml"}, "none.yml: can't be read"),
     ],
