@@ -163,15 +163,15 @@ class _Meeting:
         """Until the other end of each is closed. What is said there doesn't matter."""
         with selectors.DefaultSelector() as ready:
             for one in connections:
-                ready.register(one, selectors.EVENT_READ)
+                ready.register(one, selectors.EVENT_READ, one)
             while ready.get_map():
                 for key, _ in ready.select():
                     try:
-                        gone = not key.fileobj.recv(4096)
+                        gone = not key.data.recv(4096)
                     except OSError:
                         gone = True
                     if gone:
-                        ready.unregister(key.fileobj)
+                        ready.unregister(key.data)
 
 
 def _raise_limit():
