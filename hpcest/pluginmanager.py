@@ -272,12 +272,27 @@ def _register(manager: pluggy.PluginManager, point: EntryPoint) -> None:
     if isinstance(plugin, type):
         raise PluginError("its entry point names a class; it must name a module or an object")
     manager.register(plugin, point.key)
-    manager.check_pending()  # refuses misspelt hooks
+    _refuse_unknown_hooks(manager, plugin)
     hooks = [one for caller in manager.get_hookcallers(plugin) or () for one in caller.get_hookimpls() if one.plugin is plugin]
     if not hooks:
         raise PluginError("it has no hooks: mark its functions with hpcest.hookimpl")
     if any(one.wrapper or one.hookwrapper for one in hooks):
         raise PluginError("it wraps a hook, which hpcest does not support: each plugin is called alone")
+
+
+def _refuse_unknown_hooks(manager: pluggy.PluginManager, plugin: Any) -> None:
+    """Raise PluginError with the names of hooks that hpcest does not have, and with those that were meant."""
+    from difflib import get_close_matches
+
+    from hpcest import hookspecs
+
+    known = [name for name in dir(hookspecs) if name.startswith(f"{hookspecs.PROJECT}_")]
+    strange = [one for caller in manager.get_hookcallers(plugin) or () if not caller.has_spec() for one in caller.get_hookimpls()]
+    unknown = [str(one.function.__name__) for one in strange if one.plugin is plugin and not one.optionalhook]
+    if unknown:
+        near = [*dict.fromkeys(one for name in unknown for one in get_close_matches(name, known, n=1))]
+        hint = f"; did you mean {' and '.join(near)}?" if near else f"; hooks are {', '.join(known)}"
+        raise PluginError(f"unknown hook {', '.join(map(repr, unknown))}{hint}")
 
 
 @cache

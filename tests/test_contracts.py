@@ -24,6 +24,7 @@ from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources,
 from hpcest.sdk import frameworks as estimators
 from hpcest.sdk.estimator import Estimator
 from hpcest.testing import BackendContract, EnvironmentContract, FrameworkContract
+from hpcest.testing.complaints import complaints_of_checkpoint, complaints_of_import
 
 
 class TestScript(FrameworkContract):
@@ -252,13 +253,101 @@ class TestListener(ListenerContract):
     secret = "sesame"
 '''
 
-#: Which promises that plugin breaks, and a part of what is said of each.
+#: A plugin of several files, wrong in what can be seen only with two ranks, or beside the module of the class.
+SLOPPY = {
+    "heavy.py": "import time\ntime.sleep(0.5)\n",
+    "sloppy/presets.yaml": 'default: "2"\nversions:\n  "2": {pip: [numpy]}\n  "1": {gpu: {pips: [numpy]}}\n',
+    "sloppy/__init__.py": """
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import hpcest
+import heavy
+from hpcest.frameworks.script import Script
+
+
+@dataclass(frozen=True)
+class Options:
+    level: int = field(default=3, metadata={"help": "how sloppy"})
+
+
+class Sloppy(Script):
+    name = "sloppy"
+    distributions = ("sloppiness",)
+    Options = Options
+    presets = Path(__file__).with_name("presets.yaml")
+
+    def program(self, spec, activation):
+        argv = (sys.executable, "$HPCEST_HELPERS/lunch.py", spec.command.script)
+        told = {"LIMIT": "$WORLDSIZE"}
+        return replace(super().program(spec, activation), argv=argv, rank_variables=told, helpers={"launch.py": LAUNCH, "lunch.py": LAUNCH})
+
+    def checkpoint(self, outputs):
+        return max(outputs.rglob("*"), default=None)
+
+
+LAUNCH = "import os, sys\\nif os.environ['WORLD_SIZE'] == '1': sys.exit(os.system('sh ' + sys.argv[1]) >> 8)\\nsys.exit(9)"
+
+
+@hpcest.hookimpl
+def hpcest_register_frameworks():
+    return [Sloppy]
+""",
+    "misspelt.py": """
+import hpcest
+from hpcest.frameworks.script import Script
+
+
+class Misspelt(Script):
+    name = "misspelt"
+
+
+@hpcest.hookimpl
+def hpcest_register_framework():
+    return [Misspelt]
+""",
+    "test_sloppy.py": """
+import misspelt
+import sloppy
+from hpcest import FrameworkEstimator
+from hpcest.testing import FrameworkContract
+
+
+class Estimator(FrameworkEstimator):
+    framework = "sloppy"
+    own = ("level", "levle")
+
+
+class TestSloppy(FrameworkContract):
+    framework = sloppy.Sloppy
+    estimator = Estimator
+    files = {"train.sh": "echo $RANK"}
+    broken = {"train.sh": "exit 3"}
+
+
+class TestMisspelt(FrameworkContract):
+    framework = misspelt.Misspelt
+    files = {"train.sh": "true"}
+""",
+}
+
+#: Which promises those plugins break, and a part of what is said of each.
 BROKEN = {
     "TestCareless::test_its_options_have_defaults_and_help": "Careless.Options: level has no metadata={'help': '…'}",
     "TestCareless::test_it_refuses_what_cannot_work[0 nodes]": "check(spec) must refuse 0 nodes with a SpecError",
     "TestCareless::test_it_refuses_what_cannot_work[no command]": "check(spec) must refuse no command with a SpecError",
     "TestCareless::test_its_program_is_always_the_same": "must depend on its arguments alone",
     "TestCareless::test_a_program_that_fails_fails_its_run": "must end Failed with an exit code",
+    "TestSloppy::test_its_module_imports_next_to_nothing": "it imports heavy; sloppy must be imported in 0.3 s",
+    "TestSloppy::test_it_does_not_look_for_the_environment_here": "and not the Python that submits: argv has /",
+    "TestSloppy::test_its_presets_are_environments": "version '1', gpu: the preset of sloppy 1: key 'pips' is not known",
+    "TestSloppy::test_it_finds_checkpoints_only_where_they_are": "must be None for outputs of empty files and folders",
+    "TestSloppy::test_a_real_run_of_several_ranks_completes": "must end Completed on 1 node(s) with 2 rank(s) each; it ended Failed",
+    "TestSloppy::test_several_ranks_fail_as_one_does": "with the exit code 3 that it has alone, and not 9",
+    "TestSloppy::test_every_rank_is_told_where_it_is[two-nodes]": "['LIMIT'] names $WORLDSIZE, which no rank has; WORLD_SIZE is meant?",
+    "TestSloppy::test_its_estimator_describes_its_runs": "own must name options of the framework: level; there is no levle",
+    "TestMisspelt::test_it_is_registered_under_its_name": "misspelt: unknown hook 'hpcest_register_framework'; did you mean",
     "TestForgetful::test_preparing_again_comes_to_the_same": "prepare must build nothing when all is there already",
     "TestForgetful::test_what_cannot_be_prepared_is_refused_with_a_next_step": "a wrong interpreter: the error needs a hint",
     "TestForgetful::test_a_variables_value_is_written_nowhere": "must not be written into the workspace",
@@ -272,11 +361,36 @@ BROKEN = {
 }
 
 
+def test_a_module_imports_only_what_its_author_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen by a process of its own: here everything is imported already."""
+    (tmp_path / "reads_yaml.py").write_text("import sqlite3\nimport hpcest.contracts\nimport yaml\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (wrong,) = complaints_of_import("reads_yaml", ())
+    assert wrong == "reads_yaml must import nothing but hpcest and the standard library; it imports yaml"
+    assert complaints_of_import("reads_yaml", ("yaml",)) == []
+    (tmp_path / "fails.py").write_text("import no_such_module\n")
+    (wrong,) = complaints_of_import("fails", ())
+    assert wrong.startswith("fails can't be imported by itself: ModuleNotFoundError")
+
+
+def test_a_checkpoint_is_a_path_among_the_outputs_with_something_in_it(tmp_path: Path) -> None:
+    """A file, or a folder."""
+    outputs = tmp_path / "outputs"
+    (outputs / "folder").mkdir(parents=True)
+    (outputs / "empty").touch()
+    for found in (outputs, outputs / "gone", outputs / "empty", outputs / "folder", tmp_path / "other", "text"):
+        assert len(complaints_of_checkpoint(found, outputs)) == 1, found
+    (outputs / "folder" / "part").write_text("something")
+    assert [complaints_of_checkpoint(found, outputs) for found in (None, outputs / "folder", outputs / "folder" / "part")] == [[]] * 3
+
+
 @pytest.mark.slow
 def test_what_breaks_a_contract_is_found_and_named(tmp_path: Path) -> None:
     """Each breach fails the test that is about it, with what the contract wants, and where that is written."""
-    (tmp_path / "test_breaches.py").write_text(BREACHES)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider\n")
+    (tmp_path / "sloppy").mkdir()
+    for name, text in {**SLOPPY, "test_breaches.py": BREACHES}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\naddopts = --import-mode=importlib -p no:cacheprovider\n")
     report = tmp_path / "report.xml"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = run([sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", tmp_path], cwd=tmp_path, env=env, timeout=170)
@@ -285,4 +399,6 @@ def test_what_breaks_a_contract_is_found_and_named(tmp_path: Path) -> None:
         for failure in case.iter("failure"):
             said[f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"] = failure.text or ""
     assert {name for name, words in BROKEN.items() if words not in said.get(name, "")} == set(), done.out
-    assert [name for name, words in said.items() if "See docs/plugins.md, " not in words] == [], done.out
+    where = "See the page docs/plugins.md of hpcest's documentation, section "
+    assert [name for name, words in said.items() if where not in words] == [], done.out
+    assert [name for name in said if name.startswith("TestMisspelt")] == ["TestMisspelt::test_it_is_registered_under_its_name"], done.out

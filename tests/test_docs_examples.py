@@ -216,7 +216,7 @@ def plugged(shell: Shell) -> Shell:
 def test_all_plugins_are_listed_and_none_has_a_problem(plugged: Shell) -> None:
     found = plugged.json("hpcest plugins")
     strangers = {(one["kind"], one["name"]): one["problem"] for one in found if one["origin"] != "built in"}
-    assert strangers == {("environment", "prefix"): "", ("backend", "direct"): "", ("", "rules"): ""}
+    assert strangers == {("environment", "prefix"): "", ("backend", "direct"): "", ("", "endlog"): "", ("", "rules"): ""}
 
 
 def test_they_keep_their_contracts(plugged: Shell) -> None:
@@ -242,6 +242,20 @@ def test_the_backend_starts_runs_and_ends_them(plugged: Shell) -> None:
     started = plugged("hpcest submit -c direct src/sleep.py").out.strip()
     plugged(f"until hpcest logs {started} | grep -q up; do sleep 0.1; done; hpcest cancel {started}; hpcest wait {started}", code=143)
     assert plugged.json(f"hpcest show {started}")["status"] == "Canceled"
+
+
+def test_the_end_of_every_run_is_noted(plugged: Shell) -> None:
+    """Of one that completes, of one whose environment can't be built, and of one that a plugin refuses."""
+    plugged("hpcest submit --follow src/train.py")
+    plugged("hpcest submit --env prefix --image /nowhere src/train.py", code=1)
+    plugged("hpcest submit --nodes 5 src/train.py", code=1)
+    runs = {one["id"]: one["reason"] for one in plugged.json("hpcest runs")}
+    noted = dict(line.split(" ", 1) for line in (plugged.folder / "endlog.txt").read_text().splitlines())
+    assert sorted((runs[key], *text.split(" ", 1)) for key, text in noted.items()) == [
+        ("", "Completed", ""),
+        ("BuildFailed", "Failed", "'/nowhere' has no bin/python3"),
+        ("LaunchFailed", "Failed", "a run may have 4 nodes here, not 5"),
+    ]
 
 
 def test_the_listeners_hear_of_a_run_and_the_command_prints_it(plugged: Shell) -> None:
@@ -301,6 +315,72 @@ def test_the_tutorial_leads_from_an_empty_folder_to_a_package(newcomer: Shell) -
     assert re.search(r"^(=+ )?\d+ passed in ", place, re.MULTILINE), place
     code = [body for name, body in files(page).items() if name.startswith("hpcest-profile/hpcest_profile/") and name.endswith(".py")]
     assert sum(len(body.splitlines()) for body in code) < 70
+
+
+@pytest.fixture
+def tracked(shell: Shell) -> Shell:
+    """The frameworks of both tutorials, as installed distributions, and a workspace."""
+    shell.write({f"site/{name.partition('/')[2]}": body for name, body in files("docs/plugins.md").items() if name.startswith("hpcest-")})
+    shell.write({name: body for name, body in files("docs/plugins.md").items() if name == "quiet.py"})
+    for name in ("profile", "tracked"):
+        shell.write({f"site/hpcest_{name}/__init__.py": ""})
+        shell.install(f"{name}_plugin", "", f"[hpcest]\n{name} = hpcest_{name}.framework\n")
+    shell("hpcest init")
+    return shell
+
+
+def test_ranks_meet_at_a_tracker_of_their_own(tracked: Shell) -> None:
+    """The contract with the tests of the tutorial: two ranks, two on two nodes, and a rank that fails."""
+    done = tracked("pytest -q -p no:cacheprovider --import-mode=importlib tests/test_tracked.py", below="site")
+    assert re.search(r"^(=+ )?\d+ passed in ", done.out, re.MULTILINE), done.out
+    assert "test_all_ranks_get_the_sum" in files("docs/plugins.md")["hpcest-tracked/tests/test_tracked.py"]
+
+
+TRACKED = """
+    from hpcest import Experiment, Workspace
+    from hpcest_tracked.estimator import Tracked, Tracker
+    from quiet import QuietProfile
+
+    workspace = Workspace.from_config(".")
+    for estimator in (
+        Tracked("src", entry_script="train.py", distributed_training=Tracker(2), user_managed=True),
+        QuietProfile("src", entry_script="quiet.py", folder="outputs", quiet=True, user_managed=True),
+    ):
+        run = Experiment(workspace, "tracked").submit(estimator)
+        run.wait_for_completion()
+        print(run.get_status(), run.get_metrics())
+"""
+
+
+def test_users_ask_for_a_distribution_of_a_plugin(tracked: Shell) -> None:
+    """By the SDK, by the command line and by a job file."""
+    train = re.search(r'TRAIN = """\\\n(.*?)"""', files("docs/plugins.md")["hpcest-tracked/tests/test_tracked.py"], re.DOTALL)
+    assert train
+    more = "import os\nfrom hpcest import Run\nRun.get_context().log('warnings', os.environ['PYTHONWARNINGS'])\n"
+    ranks = "distribution: {type: tracked, process_count_per_instance: 2}\n"
+    job = f"script: train.py\nframework: tracked\nenvironment: host\n{ranks}"
+    tracked.write({"src/train.py": train[1], "src/quiet.py": more, "job/train.py": train[1], "job/hpcest.yaml": job})
+    tracked.write({"submit.py": textwrap.dedent(TRACKED)})
+    assert tracked("python submit.py").out.splitlines() == ["Completed {}", "Completed {'warnings': 'ignore'}"]
+    tracked("hpcest submit --framework tracked --distribution tracked -p 2 --env host --follow src/train.py")
+    assert tracked("hpcest submit job --follow").out.count("sum 10.0") == 2
+
+
+def test_the_reference_names_every_field() -> None:
+    """Of the classes that plugins are given."""
+    from dataclasses import fields as fields_of
+
+    from hpcest.model import plan, spec
+
+    text = chapter("docs/plugins.md", "What plugins are given")
+    rows = {row.split("|")[1].strip(" `"): re.sub(r"\W+", " ", row).split() for row in text.splitlines() if row.startswith("| `")}
+    folder, workspace = vars(RunFolder("x")), vars(WorkspaceFolder("x"))
+    known = {kind.__name__: {one.name for one in fields_of(kind)} for kind in (
+        spec.RunSpec, spec.Command, spec.Resources, spec.Distribution, spec.EnvironmentSpec, plan.Activation, plan.Plan,
+    )}  # fmt: skip
+    known["RunFolder"] = {*folder, *(name for name in vars(RunFolder) if name[0] != "_")}
+    known["WorkspaceFolder"] = {*workspace, *(name for name in vars(WorkspaceFolder) if name[0] != "_")} - {"MARKER"}
+    assert {kind: names - {*rows[kind]} for kind, names in known.items()} == {kind: set() for kind in known}
 
 
 @pytest.mark.slow

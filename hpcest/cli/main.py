@@ -38,8 +38,8 @@ COMMANDS = {
     "models": ("hpcest.cli.models:models", "List, register, show or download models."),
     "compute": ("hpcest.cli.compute:compute", "List, show or check the compute targets."),
     "env": ("hpcest.cli.env:env", "Build, list, lock, verify, export or share environments."),
-    "plugins": ("hpcest.cli.plugins:plugins", "List the plugins, and what is wrong with them."),
-    "doctor": ("hpcest.cli.doctor:doctor", "Check this machine and this workspace."),
+    "plugins": ("hpcest.cli.plugins:plugins", "List the plugins and what is wrong with them, or show one."),
+    "doctor": ("hpcest.cli.doctor:doctor", "Check this machine and this workspace, or the ranks of a compute target."),
     "reindex": ("hpcest.cli.reindex:reindex", "Rebuild the history's index from the run folders."),
     "config": ("hpcest.cli.config:config", "Show the configuration, and where each value comes from."),
 }

@@ -29,12 +29,13 @@ from hpcest.testing.bench import (
     finished,
     is_json,
     modules_of,
+    page,
     refusal,
     registered,
     tree,
 )
 
-WHERE = "docs/plugins.md, Backends"
+WHERE = page("Backends")
 HIDDEN = "sesame-open-5f1c"
 #: Each start leaves a line, then the program does what its argument says.
 _PROGRAM = """\

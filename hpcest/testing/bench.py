@@ -34,8 +34,15 @@ from hpcest.pluginmanager import BUILTIN, KINDS, Plugins
 
 #: The variables that tell a rank where it is. A test that itself runs in a run must not pass them on.
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+#: The tests that say why a plugin can't be used; all others would only say the same again.
+REGISTERING = ("test_it_is_registered_under_its_name", "test_it_is_a_plugin_that_listens")
 #: Names that can be typed without quotes.
 NAME = re.compile(r"[A-Za-z][\w.-]*")
+
+
+def page(section: str) -> str:
+    """Where the contract stands, for readers who have hpcest from a package index, and no folder of documentation."""
+    return f"the page docs/plugins.md of hpcest's documentation, section {section}"
 
 
 def demand(holds: object, wanted: str, where: str) -> None:
@@ -103,6 +110,11 @@ class Ended:
     def status(self) -> str:
         """Its final status, such as ``Completed``."""
         return self.seen.status.value
+
+    @property
+    def exit_code(self) -> int | None:
+        """What its program ended with; None where it is not known, or the program has not started."""
+        return self.seen.state.exit_code
 
     @property
     def output(self) -> str:
@@ -213,9 +225,12 @@ class Contract:
         monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
 
     @pytest.fixture
-    def bench(self, tmp_path: Path) -> Bench:
+    def bench(self, tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
         """A workspace in which the plugin under test is the only one beside the built-in ones."""
-        return Bench(tmp_path, self._modules(), self._config())
+        made = Bench(tmp_path, self._modules(), self._config())
+        if made.plugins.problems and request.node.originalname not in REGISTERING:
+            pytest.skip(f"the plugin can't be used: {' or '.join(REGISTERING)} says why")
+        return made
 
     def _modules(self) -> list[str]:
         """The modules of plugins, beside hpcest's own, that the bench knows."""
@@ -239,10 +254,15 @@ def modules_of(kind: str, offered: type[Any], plugin: str) -> list[str]:
     module = plugin or offered.__module__
     if any((builtin, where) == (kind, module) for builtin, _, where in BUILTIN):
         return []
-    hook = KINDS[kind][0]
-    while not plugin and "." in module and not hasattr(_imported(module), hook):
-        module = module.rpartition(".")[0]
-    return [module]
+    hook, parts = KINDS[kind][0], module.split(".")
+    above = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    wanted = [one for one in above if hasattr(_imported(one), hook)] or [one for one in above if _has_hooks(_imported(one))]
+    return [plugin or next(iter(wanted), module)]
+
+
+def _has_hooks(module: Any) -> bool:
+    """Whether anything in a module is marked as a hook, a misspelt one too."""
+    return any(hasattr(value, "hpcest_impl") for value in vars(module).values())
 
 
 def _imported(name: str) -> Any:

@@ -20,9 +20,9 @@ from hpcest.kit.process import run
 from hpcest.model.plan import Activation
 from hpcest.model.settings import EnvironmentSettings
 from hpcest.model.spec import Command, EnvironmentSpec, RunSpec
-from hpcest.testing.bench import NAME, Bench, Contract, demand, is_json, modules_of, refusal, registered, tree
+from hpcest.testing.bench import NAME, Bench, Contract, demand, is_json, modules_of, page, refusal, registered, tree
 
-WHERE = "docs/plugins.md, Environments"
+WHERE = page("Environments")
 FIELDS = {"pip", "conda", "image", "system", "steps", "prefix", "modules", "interpreter", "variables", "name", "channels", "layout"}
 HIDDEN = "sesame-open-5f1c"
 _PROGRAM = """\

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass, replace
+import shutil
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,14 +16,26 @@ from hpcest.contracts import Framework
 from hpcest.errors import HpcestError, UsageError
 from hpcest.model.plan import Activation, Program
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
-from hpcest.testing.bench import Bench, Contract, complaints_of_options, demand, is_json, modules_of, refusal, registered, tree
+from hpcest.testing.bench import Bench, Contract, Ended, complaints_of_options, demand, modules_of, page, refusal, registered, tree
+from hpcest.testing.complaints import (
+    complaints_of_checkpoint,
+    complaints_of_import,
+    complaints_of_presets,
+    complaints_of_program,
+    places_of_this_python,
+    unlike,
+)
 from hpcest.testing.recording import recorded
 
 if TYPE_CHECKING:
     from hpcest.sdk.estimator import Estimator
 
-WHERE = "docs/plugins.md, Frameworks"
-RANKS = "docs/plugins.md, Programs"
+WHERE = page("Frameworks")
+RANKS = page("Programs")
+_ACTIVATION = Activation(python="/environment/bin/python", prefix=("/environment/enter",))
+#: Files that are no checkpoints: name → text.
+_NO_CHECKPOINTS = {"notes.txt": "no checkpoint\n", "train.log": "epoch 1\n", "a folder/README.md": "no checkpoint either\n"}
+_SUFFIXES = ("bin", "ckpt", "h5", "json", "keras", "model", "npz", "onnx", "pkl", "pt", "pth", "safetensors", "ubj")
 #: What no framework can start: why → what is different from the example.
 BAD: dict[str, dict[str, Any]] = {
     "no command": {"command": Command()},
@@ -63,6 +75,12 @@ class FrameworkContract(Contract):
     broken: ClassVar[Mapping[str, str]] = {}
     #: How many nodes, and processes on each, are tried where the framework has a distribution.
     ranks: ClassVar[tuple[int, int]] = (2, 2)
+    #: Whether the example can run with several ranks, of a framework that has no distributions and spreads nevertheless.
+    several: ClassVar[bool] = False
+    #: Why the example can't run with several ranks here, in a sentence; then that is not tried.
+    alone: ClassVar[str] = ""
+    #: What the plugin's module may import beside hpcest and the standard library: names of packages.
+    imports: ClassVar[tuple[str, ...]] = ()
 
     def spec(self) -> RunSpec:
         """The example: a run of one process that needs no more than ``files``."""
@@ -85,10 +103,36 @@ class FrameworkContract(Contract):
             spec = replace(spec, environment=EnvironmentSpec("host"))
         return replace(spec, **changes)
 
+    def _shapes(self) -> list[tuple[int, int]]:
+        """Nodes and processes on each of the real runs with several ranks, if there are to be any."""
+        kinds = self.framework.distributions
+        if not (kinds or self.several):
+            return []
+        self._able()
+        if self.alone:
+            pytest.skip(self.alone)
+        if kinds[:1] == ("mpi",) and shutil.which("mpirun") is None:
+            pytest.skip("mpirun, which starts several ranks on this machine, is not on PATH")
+        return [(1, 2), (2, 1)] if self.ranks[1] > 1 else [(2, 1)]
+
+    def _spread(self, spec: RunSpec, shape: tuple[int, int]) -> RunSpec:
+        """``spec`` with so many nodes and processes on each, by the framework's first distribution."""
+        resources = replace(spec.resources, nodes=shape[0], procs_per_node=shape[1])
+        kinds = self.framework.distributions
+        return replace(spec, resources=resources, distribution=Distribution(kinds[0]) if kinds else None)
+
     # ------------------------------------------------------------------ the class
     def test_it_is_registered_under_its_name(self, bench: Bench) -> None:
         """The plugin's hook returns it, and nothing is wrong with the plugin."""
         registered(bench, "framework", self.framework, WHERE)
+
+    def test_its_module_imports_next_to_nothing(self, bench: Bench) -> None:
+        """Every command of hpcest imports it, also where the framework itself is not installed."""
+        module = next(iter(modules_of("framework", self.framework, self.plugin)), self.framework.__module__)
+        if module == type(self).__module__:
+            pytest.skip("the plugin's module is this test")
+        wrong = complaints_of_import(module, self.imports)
+        demand(not wrong, "; ".join(wrong), page("A framework from an empty folder"))
 
     def test_its_options_have_defaults_and_help(self, bench: Bench) -> None:
         """``Options`` can be made without arguments, and says what each of its fields is for."""
@@ -133,7 +177,7 @@ class FrameworkContract(Contract):
         spec = self._example(bench)
         program = self._made(bench, spec).program(spec, _ACTIVATION)
         demand(isinstance(program, Program), f"program(spec, activation) must return a Program, not {program!r}", WHERE)
-        wrong = _complaints(program)
+        wrong = complaints_of_program(program)
         demand(not wrong, f"program(spec, activation): {'; '.join(wrong)}", WHERE)
 
     def test_its_program_is_always_the_same(self, bench: Bench) -> None:
@@ -150,7 +194,9 @@ class FrameworkContract(Contract):
         """The environment's interpreter may be one that only the node has."""
         spec = self._example(bench)
         program = self._made(bench, spec).program(spec, Activation(python="/only on/the node/python"))
-        demand(program.argv, "program(spec, activation) must work with an interpreter that is not on this machine", WHERE)
+        wrong = places_of_this_python(program)
+        told = "program(spec, activation) must start activation.python, and not the Python that submits"
+        demand(not wrong, f"{told}: {'; '.join(wrong)}", WHERE)
 
     # ------------------------------------------------------------------ presets and checkpoints
     def test_its_presets_are_environments(self, bench: Bench) -> None:
@@ -159,24 +205,53 @@ class FrameworkContract(Contract):
         if path is None:
             return
         demand(Path(path).is_file(), f"presets must be the path of a file; there is no {path}", WHERE)
-        wrong = _complaints_of_presets(self.framework, Path(path))
+        wrong = complaints_of_presets(self.framework, Path(path))
         demand(not wrong, f"{path}: {'; '.join(wrong)}", WHERE)
 
     def test_it_finds_checkpoints_only_where_they_are(self, tmp_path: Path, bench: Bench) -> None:
-        """``checkpoint`` answers None for outputs that are empty, or gone, and a path among them otherwise."""
+        """``checkpoint`` answers None for outputs that are gone, or have nothing but notes, folders and empty files."""
         made = self._made(bench, self._example(bench))
-        for outputs in (tmp_path / "empty", tmp_path / "gone"):
-            if outputs.name == "empty":
-                outputs.mkdir()
-            found = made.checkpoint(outputs)
-            demand(found is None, f"checkpoint(outputs) must be None where there is none, not {found!r}", WHERE)
+        outputs = tmp_path / "outputs"
+        self._finds_nothing(made, outputs, "outputs that are gone")
+        outputs.mkdir()
+        self._finds_nothing(made, outputs, "empty outputs")
+        for suffix in _SUFFIXES:
+            (outputs / f"folder.{suffix}").mkdir()
+            (outputs / f"model.{suffix}").touch()
+        self._finds_nothing(made, outputs, "outputs of empty files and folders")
+        for name, text in _NO_CHECKPOINTS.items():
+            (outputs / name).parent.mkdir(exist_ok=True)
+            (outputs / name).write_text(text)
+        self._finds_nothing(made, outputs, f"outputs with {', '.join(_NO_CHECKPOINTS)}")
+
+    def _finds_nothing(self, made: Framework, outputs: Path, of_what: str) -> None:
+        found = made.checkpoint(outputs)
+        demand(found is None, f"checkpoint(outputs) must be None for {of_what}, and not {found!r}", WHERE)
 
     # ------------------------------------------------------------------ real runs
-    def test_a_real_run_completes(self, bench: Bench) -> None:
-        """Its example, on this machine, with the Python of the tests."""
+    def test_a_real_run_completes(self, bench: Bench, tmp_path: Path) -> None:
+        """Its example, on this machine, with the Python of the tests. What it leaves may be a checkpoint, if it is not empty."""
         self._able()
         ended = bench.run(self._example(bench), self.patience)
         demand(ended.status == "Completed", f"a real run of the example must end Completed; {ended}", WHERE)
+        made, outputs = self._made(bench, self._example(bench)), ended.folder.outputs
+        wrong = complaints_of_checkpoint(made.checkpoint(outputs), outputs)
+        demand(not wrong, f"checkpoint(outputs) of the example: {'; '.join(wrong)}", WHERE)
+        emptied = tmp_path / "emptied"
+        for path in outputs.rglob("*"):
+            there = emptied / path.relative_to(outputs)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.mkdir(exist_ok=True) if path.is_dir() else there.touch()
+        self._finds_nothing(made, emptied, "the outputs of the example with nothing in the files")
+
+    def test_a_real_run_of_several_ranks_completes(self, bench: Bench) -> None:
+        """Its example with two ranks, on one node and on two, by its first distribution; nodes are rehearsed on this machine."""
+        for shape in self._shapes():
+            ended = bench.run(self._spread(self._example(bench), shape), self.patience)
+            told = f"the example must end Completed on {shape[0]} node(s) with {shape[1]} rank(s) each"
+            demand(ended.status == "Completed", f"{told}; {ended}", RANKS)
+            logs = [ended.folder.rank_log(rank, ranks=2) for rank in range(2)]
+            demand(all(log.exists() for log in logs), f"{told}, and each rank have a log of its own; {ended}", RANKS)
 
     def test_a_program_that_fails_fails_its_run(self, bench: Bench) -> None:
         """Whatever starts the program passes its failure on."""
@@ -186,8 +261,20 @@ class FrameworkContract(Contract):
         spec = self._example(bench)
         bench.write(self.broken)
         ended = bench.run(spec, self.patience)
-        failed = ended.status == "Failed" and (ended.seen.state.exit_code or 0) > 0
-        demand(failed, f"a run whose program fails must end Failed with an exit code; {ended}", WHERE)
+        demand(_failed(ended), f"a run whose program fails must end Failed with an exit code; {ended}", WHERE)
+
+    def test_several_ranks_fail_as_one_does(self, bench: Bench) -> None:
+        """The exit code is the program's, and no rank waits for one that is gone."""
+        shapes = self._shapes()
+        if not shapes:
+            return
+        if not self.broken:
+            pytest.skip("the contract names no 'broken' files")
+        spec = self._example(bench)
+        bench.write(self.broken)
+        one, two = (bench.run(each, self.patience) for each in (spec, self._spread(spec, shapes[0])))
+        wanted = f"with two ranks a program that fails must end Failed with the exit code {one.exit_code} that it has alone"
+        demand(_failed(two) and two.exit_code == one.exit_code, f"{wanted}, and not {two.exit_code}; {two}", RANKS)
 
     @pytest.mark.parametrize("spread", [False, True], ids=["one-node", "two-nodes"])
     def test_every_rank_is_told_where_it_is(self, bench: Bench, spread: bool) -> None:
@@ -196,15 +283,17 @@ class FrameworkContract(Contract):
         nodes, per_node = self.ranks if spread else (1, 1)
         kinds = self.framework.distributions if spread else ("",)  # one without any starts one rank
         for kind in kinds:
-            spec = example
+            if kind == "mpi" and shutil.which("mpirun") is None:
+                continue  # nothing starts such ranks on this machine
+            spec, by = example, f" by {kind!r}" if kind else ""
             if kind:
                 resources = replace(spec.resources, nodes=nodes, procs_per_node=per_node)
                 spec = replace(spec, resources=resources, distribution=Distribution(kind))
             program = self._made(bench, spec).program(spec, _ACTIVATION)
             ended = bench.run(replace(spec, environment=EnvironmentSpec("recorder")), self.patience)
-            demand(ended.status == "Completed", f"as many ranks as were asked for must start {kind}; {ended}", RANKS)
-            wrong = _unlike(recorded(ended.folder), program, ended.folder.id, (nodes, per_node if program.per == "process" else 1))
-            demand(not wrong, f"{kind}: {'; '.join(wrong)}", RANKS)
+            demand(ended.status == "Completed", f"as many ranks as were asked for must start{by}; {ended}", RANKS)
+            wrong = unlike(recorded(ended.folder), program, ended.folder.id, (nodes, per_node if program.per == "process" else 1))
+            demand(not wrong, f"ranks on {nodes} node(s){by}: {'; '.join(wrong)}", RANKS)
 
     # ------------------------------------------------------------------ the estimator
     def test_its_estimator_describes_its_runs(self, bench: Bench) -> None:
@@ -215,6 +304,10 @@ class FrameworkContract(Contract):
 
         kind, entry = self.estimator, self.spec().command.script
         demand(kind.framework == self.framework.name, f"{kind.__name__}.framework must be {self.framework.name!r}", WHERE)
+        known = [one.name for one in fields(self.framework.Options)]
+        unknown = [name for name in getattr(kind, "own", ()) if name not in known]
+        options = f"options of the framework: {', '.join(known) or 'it has none'}"
+        demand(not unknown, f"{kind.__name__}.own must name {options}; there is no {', '.join(unknown)}", WHERE)
         bench.write(self.files)
         workspace = Workspace(bench.workspace)
         workspace.context = bench.context
@@ -228,99 +321,5 @@ class FrameworkContract(Contract):
             )
 
 
-_ACTIVATION = Activation(python="/environment/bin/python", prefix=("/environment/enter",))
-_UNTOLD = re.compile(r"\$\{?(RANK|LOCAL_RANK|WORLD_SIZE|NODE_RANK|HPCEST_\w+)\b")
-_NAMES = re.compile(r"\$\{?(\w+)")
-_TEXTS: Sequence[str] = ("variables", "rank_variables", "helpers")
-
-
-def _complaints(program: Program) -> list[str]:
-    """What a launch manifest could not hold, or no operating system would take."""
-    found = []
-    if not program.argv or not all(isinstance(word, str) and "\0" not in word for word in program.argv):
-        found.append(f"argv must be texts, at least one, and not {program.argv!r}")
-    elif not program.argv[0]:
-        found.append("argv must begin with a program")
-    for name in _TEXTS:
-        if not all(isinstance(word, str) and word for word in getattr(program, name)):
-            found.append(f"{name} must have names that are texts")
-        if not all(isinstance(word, str) and "\0" not in word for word in getattr(program, name).values()):
-            found.append(f"{name} must have values that are texts, not {getattr(program, name)!r}")
-    if program.per not in ("process", "node"):
-        found.append(f"per must be 'process' or 'node', not {program.per!r}")
-    if any("/" in name for name in program.helpers):
-        found.append("helpers must have names of files, without a folder")
-    if set(program.servers) - set(program.roles):
-        found.append(f"servers must be roles; there are {sorted(program.roles)}")
-    if program.roles and not program.meets:
-        found.append("ranks that have roles must meet: meets=True")
-    plain = {**asdict(program), "argv": list(program.argv), "servers": list(program.servers)} if is_dataclass(program) else {}
-    if not found and not is_json(plain):
-        found.append(f"JSON must be able to hold all of {[one.name for one in fields(program)]}")
-    return found
-
-
-def _complaints_of_presets(framework: type[Framework], path: Path) -> list[str]:
-    """What is wrong with a file of versions: its shape, and versions that nobody could install."""
-    from hpcest.environments.requirements import read
-    from hpcest.kit.yamlfile import load
-    from hpcest.lifecycle.presets import default_version, preset, versions
-
-    value = load(path).value
-    if not isinstance(value, dict) or set(value) != {"default", "versions"} or not isinstance(value["versions"], dict):
-        return ["it must have the keys 'default' and 'versions', a mapping"]
-    if not all(isinstance(version, str) for version in value["versions"]):
-        return [f"versions must be texts, in quotes: {', '.join(map(repr, value['versions']))}"]
-    if default_version(framework) != str(value["default"]):
-        return [f"the default {value['default']!r} must be one of the versions, a text: {', '.join(map(repr, value['versions']))}"]
-    found = []
-    for version in versions(framework):
-        wrong, given = [], 0
-        for gpu in (False, True):
-            try:
-                spec = preset(framework, version, gpu=gpu)
-                read(spec.pip, {})
-                given += bool(spec.pip or spec.conda or spec.image or spec.modules or spec.prefix)
-            except HpcestError as error:
-                wrong.append(error.message)
-        if not given:
-            found.append(f"version {version!r} installs nothing" + "".join(f": {why}" for why in wrong))
-    return found
-
-
-def _unlike(found: Sequence[Mapping[str, Any]], program: Program, run_id: str, shape: tuple[int, int]) -> list[str]:
-    """What is not as it should be of ranks that were started on so many nodes, with so many on each."""
-    nodes, per_node = shape
-    size, wrong = nodes * per_node, []
-    environs = [one["environ"] for one in found]
-    if [environ["RANK"] for environ in environs] != [str(rank) for rank in range(size)]:
-        return [f"there must be the ranks 0 to {size - 1}, and not {[environ['RANK'] for environ in environs]}"]
-    for rank, environ in enumerate(environs):
-        expected = {
-            "WORLD_SIZE": size, "LOCAL_RANK": rank % per_node, "LOCAL_WORLD_SIZE": per_node, "NODE_RANK": rank // per_node,
-            "HPCEST_NODE_COUNT": nodes, "HPCEST_RUN_ID": run_id, "HPCEST_ATTEMPT": 0,
-            "OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_SIZE": size,
-            "OMPI_COMM_WORLD_LOCAL_RANK": rank % per_node, "OMPI_COMM_WORLD_LOCAL_SIZE": per_node,
-        }  # fmt: skip
-        wrong += [
-            f"rank {rank} has {name}={environ.get(name)!r}, not {value}"
-            for name, value in expected.items()
-            if environ.get(name) != str(value)
-        ]
-        wrong += [
-            f"rank {rank} has no {name}"
-            for name in ("MASTER_ADDR", "MASTER_PORT", "HPCEST_OUTPUT_DIR", "HPCEST_CPUS")
-            if not environ.get(name)
-        ]
-        wrong += [f"rank {rank} has not the program's {name}" for name in program.variables if environ.get(name) != program.variables[name]]
-        told = [name for name, text in program.rank_variables.items() if all(map(environ.get, _NAMES.findall(text)))]
-        wrong += [f"rank {rank} has no {name}, one of rank_variables" for name in told if name not in environ]
-        helpers = environ.get("HPCEST_HELPERS", "")
-        wrong += [f"rank {rank} has no helper {name}" for name in program.helpers if not os.path.isfile(os.path.join(helpers, name))]
-        if program.expand and (left := [word for word in found[rank]["argv"] if _UNTOLD.search(word)]):
-            wrong.append(f"rank {rank} has words in its argv that nothing has replaced: {left}")
-        if program.meets and len(set(environ.get("HPCEST_PEERS", "").split(","))) != size:
-            wrong.append(f"rank {rank} has no address for each rank in HPCEST_PEERS")
-    if len({(environ["MASTER_ADDR"], environ["MASTER_PORT"]) for environ in environs}) != 1:
-        wrong.append("all ranks must have one MASTER_ADDR and MASTER_PORT")
-    return wrong
+def _failed(ended: Ended) -> bool:
+    return ended.status == "Failed" and (ended.exit_code or 0) > 0

@@ -12,9 +12,9 @@ import pytest
 
 from hpcest.errors import HpcestError
 from hpcest.model.spec import Command, EnvironmentSpec, RunSpec
-from hpcest.testing.bench import Bench, Contract, Ended, demand, tree
+from hpcest.testing.bench import Bench, Contract, Ended, demand, page, tree
 
-WHERE = "docs/plugins.md, Listeners and commands"
+WHERE = page("Listeners and commands")
 HOOKS = ("hpcest_before_submit", "hpcest_after_submit", "hpcest_status_changed", "hpcest_after_collect")
 
 

@@ -113,7 +113,7 @@ def test_what_can_be_named(hpcest: Hpcest, workspace: WorkspaceFolder, tmp_path:
         (["job.yaml", "--", "x"], "arguments after -- go with a script; this job has a command line", 2),
         (["bad.yaml"], "bad.yaml:1: key 'comand' is not known\nHint: did you mean 'command'?", 2),
         (["hello.py", "-e", "a\nb"], "the experiment name 'a\\nb' can't be used", 2),
-        (["hello.py", "--distribution", "mpy"], "Invalid value for '--distribution': 'mpy' is not one of", 2),
+        (["hello.py", "--distribution", "mpy"], "the framework 'script' can't do the distribution 'mpy'", 2),
     ],
 )
 def test_what_can_not_be_submitted_leaves_no_run(

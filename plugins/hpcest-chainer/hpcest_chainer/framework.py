@@ -42,7 +42,8 @@ class Chainer(Script):
 
     def checkpoint(self, outputs: Path) -> Path | None:
         """The newest snapshot of a trainer (``chainer.training.extensions.snapshot``), or of ChainerMN's checkpointer."""
-        found = [path for pattern in ("snapshot_iter_*", "*.npz") for path in outputs.rglob(pattern) if path.is_file()]
+        every = [path for pattern in ("snapshot_iter_*", "*.npz") for path in outputs.rglob(pattern)]
+        found = [path for path in every if path.is_file() and path.stat().st_size]
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
