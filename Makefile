@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The packages in plugins/ have an environment of their own: hpcest's tests see what users have who have no plugin.
 PLUGINS := .venv-plugins
+# Most tests wait for processes, so that one worker more than cores keeps the machine busy.
+WORKERS := $(shell expr $$(nproc) + 1)
 CLUSTER := $(or $(HPCEST_CLUSTER_DIR),/var/lib/hpcest-cluster)/full/env
 
 .PHONY: demo test lint format docs bench clean help cluster-up cluster-down cluster-shell
@@ -40,8 +42,8 @@ demo: $(VENV)/installed
 # Started as root on Debian the real Slurm comes up first; elsewhere tests that need it are skipped, and say so.
 test: $(VENV)/dev $(PLUGINS)/installed
 	$(PYTHON) tests/cluster/cluster.py up --if-possible
-	$(BIN)/python -m pytest -n auto $(ARGS)
-	[ ! -f $(CLUSTER) ] || . $(CLUSTER); $(PLUGINS)/bin/python -m pytest -n auto plugins
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	[ ! -f $(CLUSTER) ] || . $(CLUSTER); $(PLUGINS)/bin/python -m pytest -n $(WORKERS) plugins
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check

@@ -54,6 +54,7 @@ if dist.get_rank() == 0:
     with open(os.environ["RESULT"] + ".part", "w") as result:
         result.write(str(best))
     os.rename(os.environ["RESULT"] + ".part", os.environ["RESULT"])
+dist.barrier()
 dist.destroy_process_group()
 """
 BY_HAND = """\

@@ -65,4 +65,5 @@ if rank == 0:
     right = (network(x_test).argmax(dim=1) == y_test).float().mean().item()
     run.log("accuracy", right)
     print(f"accuracy on points it had not seen: {right:.3f}")
+dist.barrier()  # who leaves early can take the others' connections along
 dist.destroy_process_group()

@@ -53,6 +53,7 @@ run.log("difference", difference)
 run.log("own", own)
 run.log("rank", rank)
 print("rank", rank, "of", world, flush=True)
+dist.barrier()
 dist.destroy_process_group()
 """
 
@@ -82,6 +83,7 @@ for step in range(first, 6):
             traceback.print_exc()
             sys.exit(5)
 print("done", flush=True)
+dist.barrier()
 dist.destroy_process_group()
 """
 
