@@ -320,7 +320,7 @@ def test_a_damaged_one_is_built_again_and_used(workspace: WorkspaceFolder, offli
     assert [left.folder.is_dir() for left in shelf.left() if left.folder] == [True]
     store = Store(workspace.environments)  # noqa: F811
     assert collect_garbage(store).gone == ()
-    a_day_later(shelf, 61)
+    a_day_later(shelf, 61.1)
     assert reasons(collect_garbage(store)) == {f"damaged: venv {shelf.folder.name[:12]}": "there for 61 days"}
     assert verify_place(shelf).problems == ()
 
