@@ -189,7 +189,8 @@ def _fetch(url: str, headers: Mapping[str, str], credentials: str = "") -> bytes
             request.add_unredirected_header("Authorization", credentials)  # meant for this host alone
         with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
             body: bytes = answer.read(_LARGEST + 1)
-    except HTTPError:
+    except HTTPError as error:
+        error.close()  # it holds the connection
         raise
     except (OSError, ValueError) as error:  # URLError is one
         reason = error.reason if isinstance(error, URLError) else error

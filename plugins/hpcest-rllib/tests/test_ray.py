@@ -160,7 +160,8 @@ def asked(address: str, token: str) -> int:
             with urlopen(Request(f"http://{address}/api/version", headers={"Authorization": f"Bearer {token}"} if token else {})) as answer:
                 return int(answer.status)
         except HTTPError as error:
-            return error.code
+            with error:  # it holds the connection
+                return error.code
         except OSError:
             assert time.monotonic() < end, "no dashboard answers"
             time.sleep(0.5)

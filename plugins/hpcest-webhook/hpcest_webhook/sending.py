@@ -87,6 +87,7 @@ def _words(error: BaseException) -> str:
     from urllib.error import HTTPError
 
     if isinstance(error, HTTPError):
+        error.close()  # it holds the connection
         return f"it answered {error.code}"
     reason = getattr(error, "reason", error)
     return getattr(reason, "strerror", None) or type(reason).__name__
