@@ -165,6 +165,16 @@ class Evidence:
     exit_code: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @staticmethod
+    def from_sentinel(sentinel: Mapping[str, Any]) -> Evidence:
+        """What a run's exit sentinel proves. One with words that this version doesn't know is a failure with its own message."""
+        try:
+            status, reason = Status(sentinel.get("status") or "Failed"), Reason(sentinel.get("reason") or "")
+        except ValueError:
+            status, reason = Status.FAILED, Reason.NONE
+        attempt, code = (value if type(value) is int else None for value in (sentinel.get("attempt"), sentinel.get("rc")))
+        return Evidence(status, reason, str(sentinel.get("message") or ""), attempt=attempt or 0, exit_code=code)
+
 
 @dataclass(frozen=True)
 class Allocation:

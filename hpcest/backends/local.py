@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpcest.backends.sentinels import from_sentinel
 from hpcest.backends.starting import controller_argv, submitted_environment
 from hpcest.contracts import Backend, Evidence
 from hpcest.errors import BackendError, SpecError
@@ -112,7 +111,7 @@ class Local(Backend):
         claim = get_json(str(folder.claim(0)))  # before the sentinel: a run that ends meanwhile has both
         sentinel = get_json(str(folder.sentinel(0)))
         if sentinel is not None:
-            return from_sentinel(sentinel)
+            return Evidence.from_sentinel(sentinel)
         if claim is not None:
             return self._running(folder, claim)
         if job and job.get("host") != os.uname().nodename:
@@ -143,11 +142,11 @@ class Local(Backend):
             return Evidence(message=f"runs on {claim.get('host')}; only that machine can tell whether it still does", facts=facts)
         sentinel = get_json(str(folder.sentinel(0)))  # written between our two looks
         if sentinel is not None:
-            return from_sentinel(sentinel)
+            return Evidence.from_sentinel(sentinel)
         processes.end_all(lambda: processes.members(folder.id), 1.0)
         noted = Sentinel(str(folder.sentinel(0))).noted()
         if noted is not None:
-            return from_sentinel(noted)
+            return Evidence.from_sentinel(noted)
         message = "its controller is gone and left no verdict: it was killed, or the machine restarted; 'hpcest rerun' starts it again"
         return Evidence(Status.FAILED, Reason.LOST, message, facts=facts)
 

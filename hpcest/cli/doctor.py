@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcest.cli import output
 from hpcest.cli.common import a_workspace, json_option, the_context
+
+if TYPE_CHECKING:
+    from hpcest.lifecycle.rankcheck import RankCheck
 
 
 @click.command(short_help="Check this machine and this workspace, or the ranks of a compute target.")
@@ -60,7 +63,7 @@ def _distributed(*, as_json: bool, compute: str | None, nodes: int, procs_per_no
     raise SystemExit(0 if found.ok else 1)
 
 
-def _print_ranks(found: Any) -> None:
+def _print_ranks(found: RankCheck) -> None:
     headings = ("rank", "host", "node", "local", "cpus", "cores", "port", "ms to rank 0", "problem")
     rows = []
     for one in found.ranks:

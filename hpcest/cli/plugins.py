@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcest.cli import output
 from hpcest.cli.common import a_workspace, json_option
+
+if TYPE_CHECKING:
+    from hpcest.config import Config
+    from hpcest.pluginmanager import Plugins
 
 
 @click.command(short_help="List the plugins and what is wrong with them, or show one.")
@@ -45,7 +49,7 @@ def plugins(name: str | None, as_json: bool) -> None:
         output.table(("kind", "name", "from", "module", "problem"), shown, keep=("kind", "name"))
 
 
-def _details(found: Any, row: dict[str, Any], config: Any) -> dict[str, Any]:
+def _details(found: Plugins, row: dict[str, Any], config: Config) -> dict[str, Any]:
     """What the class of a plugin says of itself."""
     from hpcest.kit.codec import encode
     from hpcest.lifecycle.presets import versions

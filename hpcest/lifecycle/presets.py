@@ -51,8 +51,10 @@ def with_preset(context: Context, spec: RunSpec) -> RunSpec:
 
 
 def _name(line: str) -> str:
+    from packaging.utils import canonicalize_name
+
     found = _NAME.match(line)
-    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
+    return canonicalize_name(found[0]) if found else ""
 
 
 def versions(kind: type[Framework], site: FrameworkSettings | None = None) -> list[str]:

@@ -36,18 +36,22 @@ def number_of(name):
 def deliver(run, attempt, number, node=None):
     """Send ``number`` once to the program of each rank of an attempt on this node; returns how many got it.
 
-    Those that catch it get it at once, and so do ranks that have run for a while. For the others it waits until they
-    catch it, or for two seconds: a container that still starts, a program that still imports. What is only to end a
-    program waits for containers alone. ``node`` is Slurm's name of this node, for hosts that share one list of processes.
+    Ranks that have run for a while get it at once. For the others it waits until they have caught it for a moment, or for
+    two seconds: a container that still starts, a program that still imports. What is only to end a program waits for
+    containers alone. ``node`` is Slurm's name of this node, for hosts that share one list of processes.
     """
     told: set = set()
+    ready: set = set()  # who has only just begun to catch it may be on the way into a call that would not notice
     count, expected = 0, 1
     first, end = True, time.monotonic() + (0.0 if number in _UNCATCHABLE else _PATIENCE_S)
     while True:
         late = time.monotonic() >= end
         ranks = _ranks(run, attempt, node)
         for name in set(ranks) - told:
-            if late or ranks[name].is_ready(number, first):
+            able = ranks[name].is_ready(number, first)
+            if able and name not in ready and ranks[name].is_young() and not late:
+                ready.add(name)
+            elif able or late:
                 targets = ranks[name].receivers(number)
                 processes.send(targets, number)
                 count += len(targets)

@@ -112,6 +112,11 @@ class Gloo(PyTorchConfiguration):
     communication_backend: str = "Gloo"
 
 
+def processes_of(workers: int, servers: int) -> int:
+    """How many processes that is together: with parameter servers goes one that coordinates."""
+    return workers + servers + (servers > 0)
+
+
 @dataclass
 class TensorflowConfiguration(Distributed):
     """TensorFlow's workers, and its parameter servers: with those one more process coordinates the others.
@@ -131,7 +136,7 @@ class TensorflowConfiguration(Distributed):
     def laid_out(self, resources: Resources) -> Resources:
         """The processes that are needed, spread over the nodes; those that are left over end at once."""
         nodes = resources.nodes if resources.nodes > 1 else self.worker_count
-        needed = self.worker_count + self.parameter_server_count + (self.parameter_server_count > 0)
+        needed = processes_of(self.worker_count, self.parameter_server_count)
         resources = self._agreed(resources, "nodes", nodes)
         return replace(resources, procs_per_node=max(resources.procs_per_node, -(-needed // resources.nodes)))
 

@@ -14,6 +14,7 @@ from hpcest.errors import ConfigError, SpecError, UnknownNameError
 from hpcest.kit.units import parse_memory, parse_signal, parse_time
 from hpcest.kit.yamlfile import Document, decode_document, load
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, Resources, RunSpec
+from hpcest.sdk.distributed import processes_of
 from hpcest.sdk.inputs import input_text
 from hpcest.sdk.requirements import of_conda_file, of_conda_mapping, of_requirements
 
@@ -218,7 +219,7 @@ def _resources(document: Document, job: JobFile) -> Resources:
     per_node = max(asked.procs_per_node, ranks.process_count_per_instance if ranks else 1)
     if ranks and (ranks.worker_count is not None or ranks.parameter_server_count):
         servers = ranks.parameter_server_count
-        needed = (ranks.worker_count or asked.instance_count) + servers + bool(servers)  # with servers goes a process that coordinates
+        needed = processes_of(ranks.worker_count or asked.instance_count, servers)
         if needed % asked.instance_count and not servers:
             where = document.where("distribution.worker_count")
             raise ConfigError(f"{where}: {needed} workers can't be spread evenly over {asked.instance_count} nodes")

@@ -90,6 +90,11 @@ class FrameworkContract(Contract):
         """Further specs that the framework must refuse: why → spec."""
         return {}
 
+    @pytest.fixture
+    def interpreter(self) -> str:
+        """The Python that real runs take, such as what ``python_with`` returns; empty: the one of the tests."""
+        return ""
+
     def _modules(self) -> list[str]:
         return [*modules_of("framework", self.framework, self.plugin), "hpcest.testing.recording"]
 
@@ -102,6 +107,12 @@ class FrameworkContract(Contract):
         if spec.environment == EnvironmentSpec():
             spec = replace(spec, environment=EnvironmentSpec("host"))
         return replace(spec, **changes)
+
+    def _real(self, bench: Bench, interpreter: str) -> RunSpec:
+        """The example for a real run; skips the test where there can be none."""
+        self._able()
+        spec = self._example(bench)
+        return replace(spec, environment=replace(spec.environment, interpreter=interpreter)) if interpreter else spec
 
     def _shapes(self) -> list[tuple[int, int]]:
         """Nodes and processes on each of the real runs with several ranks, if there are to be any."""
@@ -229,10 +240,9 @@ class FrameworkContract(Contract):
         demand(found is None, f"checkpoint(outputs) must be None for {of_what}, and not {found!r}", WHERE)
 
     # ------------------------------------------------------------------ real runs
-    def test_a_real_run_completes(self, bench: Bench, tmp_path: Path) -> None:
-        """Its example, on this machine, with the Python of the tests. What it leaves may be a checkpoint, if it is not empty."""
-        self._able()
-        ended = bench.run(self._example(bench), self.patience)
+    def test_a_real_run_completes(self, bench: Bench, interpreter: str, tmp_path: Path) -> None:
+        """Its example, on this machine. What it leaves may be a checkpoint, if it is not empty."""
+        ended = bench.run(self._real(bench, interpreter), self.patience)
         demand(ended.status == "Completed", f"a real run of the example must end Completed; {ended}", WHERE)
         made, outputs = self._made(bench, self._example(bench)), ended.folder.outputs
         wrong = complaints_of_checkpoint(made.checkpoint(outputs), outputs)
@@ -244,33 +254,32 @@ class FrameworkContract(Contract):
             there.mkdir(exist_ok=True) if path.is_dir() else there.touch()
         self._finds_nothing(made, emptied, "the outputs of the example with nothing in the files")
 
-    def test_a_real_run_of_several_ranks_completes(self, bench: Bench) -> None:
+    def test_a_real_run_of_several_ranks_completes(self, bench: Bench, interpreter: str) -> None:
         """Its example with two ranks, on one node and on two, by its first distribution; nodes are rehearsed on this machine."""
         for shape in self._shapes():
-            ended = bench.run(self._spread(self._example(bench), shape), self.patience)
+            ended = bench.run(self._spread(self._real(bench, interpreter), shape), self.patience)
             told = f"the example must end Completed on {shape[0]} node(s) with {shape[1]} rank(s) each"
             demand(ended.status == "Completed", f"{told}; {ended}", RANKS)
             logs = [ended.folder.rank_log(rank, ranks=2) for rank in range(2)]
             demand(all(log.exists() for log in logs), f"{told}, and each rank have a log of its own; {ended}", RANKS)
 
-    def test_a_program_that_fails_fails_its_run(self, bench: Bench) -> None:
+    def test_a_program_that_fails_fails_its_run(self, bench: Bench, interpreter: str) -> None:
         """Whatever starts the program passes its failure on."""
-        self._able()
         if not self.broken:
             pytest.skip("the contract names no 'broken' files")
-        spec = self._example(bench)
+        spec = self._real(bench, interpreter)
         bench.write(self.broken)
         ended = bench.run(spec, self.patience)
         demand(_failed(ended), f"a run whose program fails must end Failed with an exit code; {ended}", WHERE)
 
-    def test_several_ranks_fail_as_one_does(self, bench: Bench) -> None:
+    def test_several_ranks_fail_as_one_does(self, bench: Bench, interpreter: str) -> None:
         """The exit code is the program's, and no rank waits for one that is gone."""
         shapes = self._shapes()
         if not shapes:
             return
         if not self.broken:
             pytest.skip("the contract names no 'broken' files")
-        spec = self._example(bench)
+        spec = self._real(bench, interpreter)
         bench.write(self.broken)
         one, two = (bench.run(each, self.patience) for each in (spec, self._spread(spec, shapes[0])))
         wanted = f"with two ranks a program that fails must end Failed with the exit code {one.exit_code} that it has alone"

@@ -88,6 +88,41 @@ def test_a_program_that_still_imports(ranks: Ranks) -> None:
     assert program.wait(10) == ONCE
 
 
+def test_a_program_that_has_only_just_begun_to_catch_it(ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets a moment more: a signal between a program's last look for signals and its next long call would be lost."""
+    said, told = tmp_path / "said", tmp_path / "told"
+    code = """\
+import pathlib, signal, sys, time
+said, told = map(pathlib.Path, sys.argv[1:])
+def until(text):
+    while told.read_text() != text: time.sleep(0.02)
+until('catch')
+signal.signal(signal.SIGUSR1, lambda *_: None)
+said.write_text('catches')
+until('heed')
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(41))
+said.write_text('heeds')
+while True: time.sleep(0.02)
+"""
+    told.write_text("")
+    program = ranks.begin(sys.executable, "-c", code, said, told)
+    ranks.until_known()
+    steps = iter([("catch", "catches"), ("heed", "heeds")])
+    pause = time.sleep
+
+    def between_looks(seconds: float) -> None:
+        word, answer = next(steps, ("heed", "heeds"))
+        told.write_text(word)
+        while not said.exists() or said.read_text() != answer:
+            pause(0.01)
+
+    monkeypatch.setattr(time, "sleep", between_looks)
+    monkeypatch.setattr(signals, "_PATIENCE_S", 60.0)
+    assert ranks.deliver()[0] == 1
+    monkeypatch.undo()
+    assert program.wait(10) == ONCE
+
+
 def test_a_program_behind_a_shell(ranks: Ranks) -> None:
     """The shell that waits for a program which still imports does not die of what is meant for the program."""
     shell = ranks.begin("sh", "-c", '"$0" "$@"; exit $?', *counting(before=0.7))

@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -20,7 +21,8 @@ connection = socket.socket(fileno=int(sys.argv[1]))
 become = lambda: os.execv(sys.executable, [sys.executable, "-c", sys.argv[4]])
 supervise.outlive(become, connection, serves=sys.argv[2] == "serves", forwards=sys.argv[3] == "forwards")
 """
-READY = "import os, signal, sys, time\nprint('ready', flush=True)\n"
+#: Programs ``say``: a handler of signals may not print while the program does.
+READY = "import os, signal, sys, time\nsay = lambda text: os.write(1, f'{text}\\n'.encode())\nsay('ready')\n"
 
 
 class Rank:
@@ -37,23 +39,34 @@ class Rank:
 
     def ended(self) -> int:
         """Its exit code."""
-        code = self.process.wait(30)
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+        self.process.kill()
+        self.process.wait()
         self.out.close()
         self.meeting.close()
-        return code
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., Rank]]:
+    """``begin(program, serves=False, forwards=True)`` starts a rank, of which nothing is left after the test."""
+    with ExitStack() as begun:
+        yield lambda *words, **how: begun.enter_context(closing(Rank(*words, **how)))
 
 
 @pytest.mark.parametrize(
     ("program", "code"), [("", 0), ("sys.exit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", 137), ("os.abort()", 134)]
 )
-def test_it_ends_as_its_program_does(program: str, code: int) -> None:
+def test_it_ends_as_its_program_does(begin: Callable[..., Rank], program: str, code: int) -> None:
     for serves in (True, False):
-        assert Rank(program, serves=serves).ended() == code
+        assert begin(program, serves=serves).ended() == code
 
 
-def test_its_connection_ends_with_its_program_and_not_before() -> None:
+def test_its_connection_ends_with_its_program_and_not_before(begin: Callable[..., Rank]) -> None:
     """Whoever serves the others learns by it that they may end."""
-    rank = Rank("time.sleep(1)")
+    rank = begin("time.sleep(1)")
     rank.meeting.settimeout(0.3)
     with pytest.raises(TimeoutError):
         rank.meeting.recv(1)
@@ -63,18 +76,16 @@ def test_its_connection_ends_with_its_program_and_not_before() -> None:
     assert rank.ended() == 0
 
 
-def test_a_servant_is_ended_when_all_others_have() -> None:
+def test_a_servant_is_ended_when_all_others_have(begin: Callable[..., Rank]) -> None:
     """And that is a good end."""
-    rank = Rank("time.sleep(60)", serves=True)
+    rank = begin("time.sleep(60)", serves=True)
     rank.meeting.close()
 
     assert rank.ended() == 0
 
 
-def test_a_servant_may_tidy_up() -> None:
-    rank = Rank(
-        "signal.signal(15, lambda *_: (print('tidy', flush=True), sys.exit(1)))\nprint('set', flush=True)\ntime.sleep(60)", serves=True
-    )
+def test_a_servant_may_tidy_up(begin: Callable[..., Rank]) -> None:
+    rank = begin("signal.signal(15, lambda *_: (say('tidy'), sys.exit(1)))\nsay('set')\ntime.sleep(60)", serves=True)
     assert rank.out.readline() == "set\n"
     rank.meeting.close()
 
@@ -82,9 +93,9 @@ def test_a_servant_may_tidy_up() -> None:
     assert rank.ended() == 0
 
 
-def test_a_servant_that_ignores_its_end() -> None:
+def test_a_servant_that_ignores_its_end(begin: Callable[..., Rank]) -> None:
     """It is killed when its grace is over."""
-    rank = Rank("signal.signal(15, signal.SIG_IGN)\nprint('set', flush=True)\ntime.sleep(60)", serves=True)
+    rank = begin("signal.signal(15, signal.SIG_IGN)\nsay('set')\ntime.sleep(60)", serves=True)
     assert rank.out.readline() == "set\n"
     began = time.monotonic()
     rank.meeting.close()
@@ -93,42 +104,40 @@ def test_a_servant_that_ignores_its_end() -> None:
     assert 5.9 < time.monotonic() - began < 25
 
 
-def test_a_servant_that_fails_before_has_failed() -> None:
-    assert Rank("sys.exit(4)", serves=True).ended() == 4
+def test_a_servant_that_fails_before_has_failed(begin: Callable[..., Rank]) -> None:
+    assert begin("sys.exit(4)", serves=True).ended() == 4
 
 
-def test_the_end_of_the_meeting_is_nothing_to_whoever_works() -> None:
-    rank = Rank("time.sleep(0.5); sys.exit(5)")
+def test_the_end_of_the_meeting_is_nothing_to_whoever_works(begin: Callable[..., Rank]) -> None:
+    rank = begin("time.sleep(0.5); sys.exit(5)")
     rank.meeting.close()
 
     assert rank.ended() == 5
 
 
-CATCHER = "signal.signal(10, lambda *_: print('got', flush=True))\nprint('set', flush=True)\ntime.sleep(1.5)\ntime.sleep(0.5)\n"
+CATCHER = "signal.signal(10, lambda *_: say('got'))\nsay('set')\ntime.sleep(1.5)\ntime.sleep(0.5)\n"
 
 
 @pytest.mark.parametrize("forwards", [True, False])
-def test_signals(forwards: bool) -> None:
+def test_signals(begin: Callable[..., Rank], forwards: bool) -> None:
     """They are passed on where nobody else brings them to the program, and never end the rank before its program."""
-    rank = Rank(CATCHER, forwards=forwards)
+    rank = begin(CATCHER, forwards=forwards)
     assert rank.out.readline() == "set\n"
-    time.sleep(0.2)  # the rank sets its own handlers after it has forked
+    _until(lambda: _is_prepared(rank.process.pid))  # the rank sets its own handlers after it has forked
     rank.process.send_signal(signal.SIGUSR1)
 
     assert rank.out.read() == ("got\n" if forwards else "")
     assert rank.ended() == 0
 
 
-def test_the_program_does_not_outlive_its_rank() -> None:
+def test_the_program_does_not_outlive_its_rank(begin: Callable[..., Rank]) -> None:
     """Not even one that was killed."""
-    rank = Rank("print(os.getpid(), flush=True)\ntime.sleep(60)")
+    rank = begin("say(os.getpid())\ntime.sleep(60)")
     program = int(rank.out.readline())
     rank.process.kill()
     rank.process.wait(10)
 
     _until(lambda: _ended(program))
-    rank.out.close()
-    rank.meeting.close()
 
 
 def _ended(pid: int) -> bool:
@@ -140,7 +149,14 @@ def _ended(pid: int) -> bool:
         return True
 
 
-def _until(condition: Any) -> None:
+def _is_prepared(pid: int) -> bool:
+    """Whether it catches or ignores USR1."""
+    with open(f"/proc/{pid}/status") as stream:
+        masks = dict(line.split(":") for line in stream if line.startswith(("SigCgt", "SigIgn")))
+    return any(int(mask, 16) >> (signal.SIGUSR1 - 1) & 1 for mask in masks.values())
+
+
+def _until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hpcest.backends.sentinels import from_sentinel
 from hpcest.backends.slurm import reasons
 from hpcest.backends.slurm.case import SILENT_S, Case, read
 from hpcest.backends.slurm.polling import Answer
@@ -50,7 +49,7 @@ def evidence(folder: RunFolder, job: Mapping[str, Any], answer: Answer, site: Si
 def proof(folder: RunFolder) -> Evidence | None:
     """How a run ended, by the final word of its newest attempt's controller; None without one. Asks nobody."""
     case = read(folder, Case({"id": "?"}, None, Answer(), Site(), 0.0))
-    return from_sentinel(case.sentinel) if case.sentinel is not None and _is_final(case.sentinel) else None
+    return Evidence.from_sentinel(case.sentinel) if case.sentinel is not None and _is_final(case.sentinel) else None
 
 
 def _is_final(sentinel: Mapping[str, Any]) -> bool:
@@ -79,7 +78,7 @@ def _of_this_attempt(view: JobView | None, attempt: int) -> JobView | None:
 def _verdict(case: Case) -> Evidence:
     sentinel, view = case.sentinel, case.view
     if sentinel is not None and _is_final(sentinel):
-        return _refined(from_sentinel(sentinel), view)
+        return _refined(Evidence.from_sentinel(sentinel), view)
     if case.job.get("attached"):
         return _of_attached(case)
     if view is None:
@@ -194,7 +193,7 @@ def _by_slurm(case: Case, view: JobView) -> Evidence:
     says = meaning(view.state)
     reason, message = reasons.ended(view)
     if case.sentinel is not None and view.state in ("COMPLETED", "FAILED"):  # the job ended by its controller, which knows more
-        own = from_sentinel(case.sentinel)
+        own = Evidence.from_sentinel(case.sentinel)
         if own.status is None or not own.status.finished or (own.status is Status.COMPLETED and view.state == "FAILED"):
             own = replace(own, status=Status.FAILED)
         return replace(own, reason=own.reason or reason, message=own.message or message)
@@ -239,7 +238,7 @@ def _of_attached_end(case: Case, sentinel: Mapping[str, Any]) -> Evidence:
         return _by_slurm(case, view)
     if case.answer.problem or not _forgotten(case):
         return Evidence(message=f"has ended with job {case.id}; Slurm has not said why yet")
-    return replace(from_sentinel(sentinel), status=Status.FAILED)
+    return replace(Evidence.from_sentinel(sentinel), status=Status.FAILED)
 
 
 # ------------------------------------------------------------------ Slurm doesn't know the job, or can't be asked
@@ -270,7 +269,7 @@ def _of_forgotten(case: Case) -> Evidence:
     what = "it left no verdict" if case.attempt >= 0 else "it never started"
     message = f"Slurm doesn't know job {case.id} any more, and {what}; 'hpcest rerun' starts it again"
     if case.sentinel is not None:  # ended from outside, and nobody can say any more by what
-        own = from_sentinel(case.sentinel)
+        own = Evidence.from_sentinel(case.sentinel)
         return replace(own, status=Status.FAILED, reason=own.reason or Reason.LOST, message=own.message or message)
     return Evidence(Status.FAILED, Reason.LOST, message)
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from hpcest.environments.images import BAD, Place
 from hpcest.environments.store.digests import chunks_of
 from hpcest.environments.store.entries import label
@@ -82,21 +84,17 @@ def problems_of(folder: Path, packages: Iterable[object]) -> list[str]:
     allowed: _Allowed = {}
     problems: list[str] = []
     names = {*_conda(folder, allowed, problems), *_wheels(folder, allowed, problems)}
-    wanted = {_plain(found[0]): str(line) for line in packages if (found := re.match(r"[\w.-]+", str(line)))}
+    wanted = {canonicalize_name(found[0]): str(line) for line in packages if (found := re.match(r"[\w.-]+", str(line)))}
     problems += [f"its package {wanted[name]} is gone" for name in sorted({*wanted} - names)]
     files = [f"its {path} {wrong}" for path, digests in sorted(allowed.items()) if (wrong := _differs(folder / path, digests))]
     rest = len(files) - MOST_SAID
     return [*problems, *files[:MOST_SAID], *([f"{rest} more of its files are gone or changed"] if rest > 0 else [])]
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _conda(folder: Path, allowed: _Allowed, problems: list[str]) -> Iterable[str]:
     """Collect what conda's packages recorded; returns their names."""
     for record in sorted(folder.glob("conda-meta/*.json")):
-        yield _plain(record.name.rsplit("-", 2)[0])
+        yield canonicalize_name(record.name.rsplit("-", 2)[0])
         try:
             paths = [dict(one) for one in json.loads(record.read_bytes())["paths_data"]["paths"]]
             known = {str(one["_path"]): _digest_of(one) for one in paths if one.get("path_type") not in ("directory", "pyc_file")}
@@ -116,7 +114,7 @@ def _digest_of(path: dict[str, Any]) -> tuple[str, str] | None:
 def _wheels(folder: Path, allowed: _Allowed, problems: list[str]) -> Iterable[str]:
     """Collect what pip or uv recorded of packages that are none of conda's; returns the names of all."""
     for info in sorted(folder.glob("lib/python3*/site-packages/*.dist-info")):
-        yield _plain(info.name.partition("-")[0])
+        yield canonicalize_name(info.name.partition("-")[0])
         record = info / "RECORD"
         if any(os.path.normpath(info.relative_to(folder) / name) in allowed for name in ("RECORD", "METADATA")):
             continue  # conda's own: what it recorded is what it was before it was linked

@@ -58,9 +58,13 @@ class TestContract(FrameworkContract):
 
     framework = framework.Chainer
     estimator = Chainer
-    alone = "several ranks need mpi4py; TestChainer runs them with the real ChainerMN"
-    files: ClassVar[Mapping[str, str]] = {"train.py": "print('trained')\n"}
+    files: ClassVar[Mapping[str, str]] = {"train.py": "import chainer\nprint('trained')\n"}
     broken: ClassVar[Mapping[str, str]] = {"train.py": "raise SystemExit(3)\n"}
+
+    @pytest.fixture
+    def interpreter(self, python_with_chainer: str) -> str:
+        """One with Chainer and mpi4py."""
+        return python_with_chainer
 
     def refused(self) -> Mapping[str, RunSpec]:
         """Chainer knows no other way."""

@@ -1,4 +1,4 @@
-"""The plugin keeps hpcest's contract, and what it refuses and starts. Nothing here needs Ray."""
+"""The plugin keeps hpcest's contract, and what it refuses and starts."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ from hpcest.testing import FrameworkContract
 from hpcest_rllib import Ray, ReinforcementLearningEstimator, RLlib, WorkerConfiguration, ray_node
 from hpcest_rllib import framework as rllib
 
+TRAIN = """\
+import ray
+
+ray.init()
+print(ray.get(ray.remote(lambda: "trained").remote()))
+"""
 SPEC = RunSpec("contract", Command("train.py", ("--lr", "$RANK")), framework="rllib")
 
 
@@ -31,13 +37,20 @@ def with_options(**options: Any) -> RunSpec:
 
 
 class TestContract(FrameworkContract):
-    """What hpcest expects of every framework. Real runs are those of test_ray.py, unless Ray is in the tests' own Python."""
+    """What hpcest expects of every framework."""
 
     framework = rllib.RLlib
     estimator = RLlib
-    needs = "ray"
+    several = True
     ranks = (2, 1)
-    files: ClassVar[Mapping[str, str]] = {"train.py": "print('trained')\n"}
+    patience = 180.0
+    files: ClassVar[Mapping[str, str]] = {"train.py": TRAIN}
+    broken: ClassVar[Mapping[str, str]] = {"train.py": TRAIN + "raise SystemExit(3)\n"}
+
+    @pytest.fixture
+    def interpreter(self, python_with_ray: str) -> str:
+        """One with Ray."""
+        return python_with_ray
 
     def refused(self) -> Mapping[str, RunSpec]:
         """What no cluster could be made of."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpcest.contracts import Backend, Evidence
 from hpcest.errors import BackendError, SpecError, UncertainError
+from hpcest.kit.units import parse_time
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.model.plan import Plan
 from hpcest.model.spec import RunSpec
@@ -17,7 +18,7 @@ from hpcest.model.status import Status
 
 from hpcest_ssh import doctor, evidence, fetching, sending
 from hpcest_ssh.connection import Connection, Pack
-from hpcest_ssh.options import SshOptions, seconds
+from hpcest_ssh.options import SshOptions
 from hpcest_ssh.troubles import BrokenError
 
 Jobs = Mapping[str, tuple[RunFolder, Mapping[str, Any]]]
@@ -37,7 +38,7 @@ class Ssh(Backend):
             raise SpecError(f"compute target {spec.compute!r} has no host", hint=f"write compute: {{{spec.compute}: {{host: user@host}}}}")
         if spec.resources.nodes > 1:
             raise SpecError(f"compute target {spec.compute!r} is one machine, not {spec.resources.nodes}", hint="leave --nodes out")
-        limit = spec.resources.time or seconds(options.time)
+        limit = spec.resources.time or (parse_time(options.time) if options.time else None)
         own = {"queue": None, "time": limit, "grace": options.grace, "umask": _umask(), "python": options.python}
         launch = {**launch, **own}
         if not options.shared:

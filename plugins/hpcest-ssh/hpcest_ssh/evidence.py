@@ -16,7 +16,7 @@ def of(host: str, found: Mapping[str, Any], *, submitted: bool, shared: bool) ->
             return Evidence(Status.NOT_STARTED)
         return Evidence(message=f"its folder can't be seen on {host}: a file system that is not mounted?")
     if found["sentinel"]:
-        return _of_sentinel(found["sentinel"])
+        return Evidence.from_sentinel(found["sentinel"])
     if found["claim"]:
         return _of_claim(host, found)
     return _of_waiting(host, found, submitted=submitted)
@@ -52,12 +52,3 @@ def _of_claim(host: str, found: Mapping[str, Any]) -> Evidence:
         return Evidence(Status.FAILED, Reason.NODE_FAIL, message, facts=facts)
     message = f"its controller on {host} is gone and left no verdict: it was killed; 'hpcest rerun' starts it again"
     return Evidence(Status.FAILED, Reason.LOST, message, facts=facts)
-
-
-def _of_sentinel(sentinel: Mapping[str, Any]) -> Evidence:
-    code = sentinel.get("rc")
-    try:
-        status, reason = Status(sentinel.get("status") or "Failed"), Reason(sentinel.get("reason") or "")
-    except ValueError:  # of a newer version
-        status, reason = Status.FAILED, Reason.NONE
-    return Evidence(status, reason, str(sentinel.get("message") or ""), exit_code=code if type(code) is int else None)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-
-from hpcest.errors import SpecError
-
-_CLOCK = re.compile(r"(?:(\d+)-)?(?:(?:(\d+):)?(\d+):)?(\d+)")
 
 
 @dataclass(frozen=True)
@@ -29,14 +24,3 @@ class SshOptions:
     grace: float = field(default=10.0, metadata={"help": "seconds between TERM and KILL when a run is ended"})
     time: str = field(default="", metadata={"help": "time limit of a run that names none, such as 2:00:00; empty: none"})
     connect: int = field(default=10, metadata={"help": "seconds until a machine that does not answer counts as out of reach"})
-
-
-def seconds(text: str) -> int | None:
-    """A time limit such as ``90``, ``2:00:00`` or ``1-12:00:00`` in seconds; None for an empty one. Raises SpecError."""
-    if not text:
-        return None
-    found = _CLOCK.fullmatch(text.strip())
-    if not found:
-        raise SpecError(f"time {text!r} of the compute target is no time", hint="write it as 90 (seconds), 2:00:00 or 1-12:00:00")
-    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
