@@ -221,9 +221,14 @@ def test_a_store_that_can_not_be_written(source: Path, workspace: WorkspaceFolde
     assert "nothing was submitted" in hint
     workspace.home.chmod(0o755)
     digest = take_snapshot(source, workspace).digest
-    for folder in (workspace.manifests, workspace.objects, workspace.objects.parent, workspace.home):
+    folders = (workspace.manifests, workspace.objects, workspace.objects.parent, workspace.home)
+    for folder in folders:
         folder.chmod(0o555)
-    assert without_privileges(lambda: take_snapshot(source, workspace).digest)() == digest
+    try:
+        assert without_privileges(lambda: take_snapshot(source, workspace).digest)() == digest
+    finally:
+        for folder in reversed(folders):  # pytest could not remove them
+            folder.chmod(0o755)
 
 
 LIMITED = """
