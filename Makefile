@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The packages in plugins/ have an environment of their own: hpcest's tests see what users have who have no plugin.
 PLUGINS := .venv-plugins
-# Most tests wait for processes, so that one worker more than cores keeps the machine busy.
+# Most tests wait for processes, so that one worker more than cores keeps the machine busy; tests are long and short, so that
+# a worker that has none left takes some of another's.
 WORKERS := $(shell expr $$(nproc) + 1)
 CLUSTER := $(or $(HPCEST_CLUSTER_DIR),/var/lib/hpcest-cluster)/full/env
 
@@ -42,8 +43,8 @@ demo: $(VENV)/installed
 # Started as root on Debian the real Slurm comes up first; elsewhere tests that need it are skipped, and say so.
 test: $(VENV)/dev $(PLUGINS)/installed
 	$(PYTHON) tests/cluster/cluster.py up --if-possible
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
-	[ ! -f $(CLUSTER) ] || . $(CLUSTER); $(PLUGINS)/bin/python -m pytest -n $(WORKERS) plugins
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	[ ! -f $(CLUSTER) ] || . $(CLUSTER); $(PLUGINS)/bin/python -m pytest -n $(WORKERS) --dist worksteal plugins
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check

@@ -34,7 +34,8 @@ _ADVICE = (
     (r"unauthorized|authentication required|denied: requested access|access to the resource is denied", _LOGIN),
     (
         r"no such host|dial tcp|connection refused|timeout|network is unreachable|deadline exceeded",
-        "this machine can't reach the registry: build on one that can, or name an image file in environment: {image: …}",
+        "this machine can't reach the registry: build on one that can, name an image file in environment: {image: …}, or do without a "
+        "container (--env venv)",
     ),
     (r"could not open image|image format not recognized|unknown image format|while reading", "the file is no image, or is damaged"),
 )
