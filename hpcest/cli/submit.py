@@ -140,6 +140,8 @@ def _facts(passage: Passage) -> dict[str, str]:
 
 def described(context: Context, what: Path, arguments: tuple[str, ...], options: dict[str, Any]) -> RunSpec:
     """The run spec that a WHAT argument and the options of ``submit`` describe. Raises UsageError."""
+    from dataclasses import replace
+
     from hpcest.sdk.choices import spec_of, with_choices
 
     for name, option in {
@@ -151,7 +153,6 @@ def described(context: Context, what: Path, arguments: tuple[str, ...], options:
     }.items():
         options[name] = pairs_of(options[name], option)
     options["sbatch"] = {name: value if equals else True for name, equals, value in (text.partition("=") for text in options["sbatch"])}
-    options["resume_from"] = the_run(context, options["resume_from"]).id if options["resume_from"] else ""
     options["after"] = [upstream(context, text) for text in options["after"]]
     spec = spec_of(
         what,
@@ -161,7 +162,8 @@ def described(context: Context, what: Path, arguments: tuple[str, ...], options:
         warn=lambda line: output.say(f"warning: {line}"),
         named=partial(named, context),
     )
-    return with_choices(spec, arguments, options, partial(named, context))
+    spec = with_choices(spec, arguments, options, partial(named, context))
+    return replace(spec, resume_from=the_run(context, spec.resume_from).id) if spec.resume_from else spec
 
 
 def named(context: Context, word: str) -> EnvironmentSpec:

@@ -219,16 +219,20 @@ def test_children_are_deleted_with_their_parent(site: Site) -> None:
     assert os.listdir(site.workspace.trash) == []
 
 
-def test_resuming(site: Site) -> None:
-    """A run finds the outputs of the one that it resumes from."""
+@pytest.mark.parametrize("reference", ["{id}", "@latest"])
+def test_resuming(site: Site, reference: str) -> None:
+    """A run finds the outputs of the one that it resumes from, whatever stands for that one in options and job files."""
     first = site.submit("open('outputs/checkpoint', 'w').write('step 7')\n")
     site.wait(first).ok()
-    second = site.submit(
-        "import os; print(open(os.environ['HPCEST_RESUME_FROM'] + '/checkpoint').read())\n", "--set", f"resume_from={first.id}"
-    )
-
+    reader = "import os; print(open(os.environ['HPCEST_RESUME_FROM'] + '/checkpoint').read())\n"
+    second = site.submit(reader, "--set", f"resume_from='{reference.format(id=first.id)}'")
     site.wait(second).ok()
     assert second.rank_log(0).read_text() == "step 7\n"
+
+    site.write(f"script: train.py\nenvironment: host\nresume_from: '{reference.format(id=first.id)}'\n", "job.yaml")
+    assert site.cli("submit", "job.yaml", "--resume-from", first.id[:6], "--dry-run").ok()
+    if reference != "@latest":
+        assert site.cli("submit", "job.yaml", "--follow").ok().out == "step 7\n"
 
 
 def test_waiting_has_a_limit(site: Site, tmp_path: Path) -> None:
