@@ -91,6 +91,7 @@ class _File:
     snapshot: SnapshotSettings = field(default_factory=SnapshotSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
     plugins: PluginSettings = field(default_factory=PluginSettings)
+    datastores: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ class Config:
     snapshot: SnapshotSettings = field(default_factory=SnapshotSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
     plugins: PluginSettings = field(default_factory=PluginSettings)
+    datastores: dict[str, str] = field(default_factory=dict)
     _merged: _Merged = field(default_factory=lambda: _Merged({}), repr=False, compare=False)
 
     def target(self, name: str = "") -> ComputeTarget:
@@ -227,6 +229,8 @@ def _plain(config: Config) -> dict[str, Any]:
         name: {"backend": one.backend, **({"environment": one.environment} if one.environment else {}), **one.options}
         for name, one in config.compute.items()
     }
+    if config.datastores:
+        settings["datastores"] = dict(config.datastores)
     return {"default_compute": config.default_compute, "compute": targets, **settings}
 
 
@@ -291,7 +295,9 @@ def _checked(merged: _Merged) -> Config:
             raise ConfigError(f"{merged.where(path)}: {path} must be at least 1, not {getattr(file.snapshot, name)}")
     targets = {"local": file.compute.get("local", {"backend": "local"}), **file.compute}
     compute = {name: _target(name, values, merged) for name, values in targets.items()}
-    return Config(file.default_compute, compute, file.environment, file.frameworks, file.snapshot, file.history, file.plugins, merged)
+    return Config(
+        file.default_compute, compute, file.environment, file.frameworks, file.snapshot, file.history, file.plugins, file.datastores, merged
+    )
 
 
 def _target(name: str, values: dict[str, Any], merged: _Merged) -> ComputeTarget:

@@ -5,7 +5,7 @@ A plugin is a module (or an object) named by an entry point of the group ``hpces
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluggy
@@ -33,6 +33,7 @@ __all__ = [
     "hpcest_register_environments",
     "hpcest_register_frameworks",
     "hpcest_status_changed",
+    "hpcest_travelling_modules",
 ]
 
 
@@ -60,6 +61,15 @@ def hpcest_register_commands(cli: Any) -> None:
 
     :param cli: the root ``click.Group``; add commands with ``cli.add_command``.
     """
+
+
+@_hookspec
+def hpcest_travelling_modules() -> Mapping[str, str]:
+    """Called once, when a run is first planned. Return Python files that programs find on their path, name → text.
+
+    A name is a relative path such as ``azureml/__init__.py``; the files are the standard library only, under Python 3.8.
+    """
+    raise AssertionError("a specification is never called")
 
 
 @_hookspec

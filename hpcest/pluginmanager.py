@@ -123,6 +123,7 @@ class Plugins:
         """What is wrong with external plugins; all of them are loaded to find out."""
         for kind in KINDS:
             self._external(kind)
+        self.modules  # noqa: B018  # asked for the first time only
         return [PluginProblem(point.name, point.value, reason) for point, reason in self._problems]
 
     @property
@@ -153,10 +154,28 @@ class Plugins:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
                 self._problem(point, f"hpcest_register_commands: {_reason(error)}", error)
 
+    @cached_property
+    def modules(self) -> dict[str, str]:
+        """The Python files that travel with runs, name → text; a plugin whose files can't travel becomes a problem."""
+        found: dict[str, str] = {}
+        for point, call in self._callers("hpcest_travelling_modules"):
+            try:
+                answer = dict(call({}))
+                wrong = next((why for name, text in answer.items() for why in [_misfit(name, text, found)] if why), "")
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
+                self._problem(point, f"hpcest_travelling_modules: {_reason(error)}", error)
+                continue
+            if wrong:
+                self._problem(point, f"hpcest_travelling_modules: {wrong}")
+            else:
+                found.update(answer)
+        return found
+
     def listing(self) -> list[PluginRow]:
         """A row for each class that is registered and each plugin that offers none, sorted by kind and name."""
         rows = [PluginRow(kind, name, "built in", module, _missing(module)) for kind, name, module in BUILTIN]
         offers = [(kind, offer) for kind in KINDS for offer in self._external(kind)]
+        self.modules  # noqa: B018  # likewise, for what is wrong with them
         rows += [PluginRow(kind, offer.name, offer.point.origin, offer.module) for kind, offer in offers]
         rows = [row._replace(problem=row.problem or _shared(row, rows)) for row in rows]
         others = [(point, reason) for point, reason in self._problems] + [(point, "disabled") for point in self._blocked]
@@ -243,6 +262,16 @@ class Plugins:
 def _call(hook: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
     """One plugin's hook, with those arguments that it asks for."""
     return hook.function(*(arguments[name] for name in hook.argnames))
+
+
+def _misfit(name: Any, text: Any, taken: Mapping[str, str]) -> str:
+    """Why a file can't lie beside programs; empty where it can."""
+    if not isinstance(name, str) or not isinstance(text, str):
+        return f"{name!r} must be a name with a text"
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or parts[0] == "hpcest":
+        return f"{name!r} must be a relative path, without '..', and not in hpcest/"
+    return f"another plugin has {name!r}" if name in taken else ""
 
 
 def _akin(name: str, plugin: str) -> bool:

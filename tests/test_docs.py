@@ -25,7 +25,7 @@ from hpcest.model.plan import Activation
 from hpcest.model.status import Reason, Status
 from hpcest.onnode import controller, cores, metrics, rank, roles, state
 from hpcest.pluginmanager import BUILTIN, load_plugins
-from hpcest.sdk import jobfile
+from hpcest.sdk.jobs import file as jobfile
 
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "hpcest"

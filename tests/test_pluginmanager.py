@@ -397,6 +397,38 @@ def test_hpcest_register_commands_adds_a_command_and_a_failing_one_stops_no_othe
     assert problems == [["bad", "bad", "hpcest_register_commands: AttributeError: 'Group' object has no attribute 'no_such_thing'"]]
 
 
+def test_hpcest_travelling_modules_are_files_for_programs(site: Site) -> None:
+    """Of all plugins together, asked for once."""
+    site.install("aaa", recorder("aaa", {"hpcest_travelling_modules()": "return {'one/__init__.py': '', 'one/two.py': 'x = 1'}"}))
+    site.install("bbb", recorder("bbb", {"hpcest_travelling_modules()": "return {'three.py': ''}"}))
+    modules, calls = site.answer("[plugins.modules, calls]", f"{CALLS}plugins.modules")
+    assert modules == {"one/__init__.py": "", "one/two.py": "x = 1", "three.py": ""}
+    assert sorted(calls) == ["aaa hpcest_travelling_modules()", "bbb hpcest_travelling_modules()"]
+    assert site.answer("plugins.problems", CALLS) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return {'../x.py': ''}", "'../x.py' must be a relative path, without '..', and not in hpcest/"),
+        ("return {'/x.py': ''}", "'/x.py' must be a relative path, without '..', and not in hpcest/"),
+        ("return {'hpcest/x.py': ''}", "'hpcest/x.py' must be a relative path, without '..', and not in hpcest/"),
+        ("return {'x.py': b''}", "'x.py' must be a name with a text"),
+        ("return {'good.py': ''}", "another plugin has 'good.py'"),
+        ("return None", "TypeError: 'NoneType' object is not iterable"),
+        ("raise OSError('lost')", "OSError: lost"),
+    ],
+)
+def test_modules_that_can_not_travel_are_left_behind(site: Site, body: str, reason: str) -> None:
+    """The plugin's own alone, and the listing says why."""
+    site.install("aaa", recorder("aaa", {"hpcest_travelling_modules()": body}))
+    site.install("zzz", recorder("zzz", {"hpcest_travelling_modules()": "return {'good.py': ''}"}))
+    modules, problems, listing = site.answer("[plugins.modules, plugins.problems, plugins.listing()]", CALLS)
+    assert modules == {"good.py": ""}
+    assert problems == [["aaa", "aaa", f"hpcest_travelling_modules: {reason}"]]
+    assert ["", "aaa", "aaa 1.0", "aaa", f"hpcest_travelling_modules: {reason}"] in listing
+
+
 def test_hpcest_before_submit_stops_a_run_with_the_plugins_own_words(site: Site) -> None:
     site.install("guard", recorder("guard", {"hpcest_before_submit(plan)": "raise PermissionError(f'no {plan} today')"}))
     done = site.python(f"{CALLS}plugins.notify('hpcest_before_submit', run=None, plan='big plan')")

@@ -20,5 +20,6 @@ def submitted_environment() -> dict[str, str]:
     ours = {"HPCEST_ATTEMPT", "HPCEST_EVENTS", "HPCEST_EXPERIMENT", "HPCEST_LOG_DIR", "HPCEST_NODE_COUNT", "HPCEST_OUTPUT_DIR"}
     ours |= {"HPCEST_RUN_DIR", "HPCEST_RUN_ID", "HPCEST_SLOT_FD"}
     ranks = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"}
+    ranks |= {name for name in os.environ if name.startswith(("AZUREML_", "AZ_BATCH", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_"))}
     drop = ours | ranks if "HPCEST_RUN_ID" in os.environ else ours
     return {key: value for key, value in os.environ.items() if key not in drop}

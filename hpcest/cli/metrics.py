@@ -97,6 +97,7 @@ def _facts(folder: str) -> dict[str, Any]:
     state, values = read_run(folder)
     params = {**parse_line(command.get("line") or ""), **parse_arguments(command.get("arguments") or ())}
     facts: dict[str, Any] = {"status": state.status}
+    params = {**{name: value for name, (_, value) in state.params.items()}, **params}
     facts.update({f"param.{name}": value for name, value in params.items()})
     facts["setting.environment"] = ((get_json(f"{folder}/environment.lock") or {}).get("key") or "")[:12] or None
     facts.update(_flat("setting", {key: value for key, value in spec.items() if key in _COMPARED}))

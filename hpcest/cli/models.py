@@ -90,15 +90,18 @@ def show(model: str, as_json: bool) -> None:
     """Show a model.
 
     --json: an object with name, version, id, created (seconds since the epoch), description, run_id, framework,
-    framework_version, tags, properties, path.
+    framework_version, tags, properties, datasets, lineage (run_id, snapshot, environment, data), path.
     """
     found = _model(model).serialize()
     if as_json:
         output.print_json(found)
         return
     found["created"] = output.moment(found["created"])
-    for name in ("tags", "properties"):
-        found[name] = [f"{key}={value}" for key, value in found[name].items()]
+    lineage = found.pop("lineage")
+    found |= {name: lineage[name] for name in ("snapshot", "environment")}
+    for name, values in (("tags", found["tags"]), ("properties", found["properties"]), ("data", lineage["data"])):
+        found[name] = [f"{key}={value}" for key, value in values.items()]
+    found["datasets"] = [f"{word}={dataset}" for word, named in found["datasets"].items() for dataset in named]
     output.pairs({key: value for key, value in found.items() if key != "id"})
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from hpcest.lifecycle.context import Context
     from hpcest.lifecycle.watch import Seen
 
+#: Properties that say what the line ``git`` does.
+_OF_GIT = ("azureml.git.", "mlflow.source.")
+
 
 @click.command(short_help="Show all that is known of a run.")
 @run_argument
@@ -116,7 +119,7 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
         "used": ", ".join(_usage(usage)),
         "hint": idle(usage),
         "tags": [f"{key}={value}" for key, value in known["tags"].items()],
-        "properties": [f"{key}={value}" for key, value in known["properties"].items()],
+        "properties": [f"{key}={value}" for key, value in known["properties"].items() if not key.startswith(_OF_GIT)],
         "metrics": [f"{name} = {output.number(value)}" for name, value in known["metrics"].items()],
         "artifacts": shown + ([f"and {len(known['artifacts']) - 20} more"] if len(known["artifacts"]) > 20 else []),
         "models": known["models"],

@@ -143,6 +143,7 @@ def described(context: Context, what: Path, arguments: tuple[str, ...], options:
     from dataclasses import replace
 
     from hpcest.sdk.choices import spec_of, with_choices
+    from hpcest.sdk.jobs.assets import WorkspaceAssets
 
     for name, option in {
         "inputs": "--input",
@@ -161,6 +162,8 @@ def described(context: Context, what: Path, arguments: tuple[str, ...], options:
         inputs=options["inputs"],
         warn=lambda line: output.say(f"warning: {line}"),
         named=partial(named, context),
+        assets=WorkspaceAssets(context),
+        other_environment=bool(options["env"] or options["image"]),
     )
     spec = with_choices(spec, arguments, options, partial(named, context))
     return replace(spec, resume_from=the_run(context, spec.resume_from).id) if spec.resume_from else spec

@@ -94,10 +94,9 @@ class Ledger:
         self._rows["progress"].append((run_id, _state_text(state), rest.over, int(rest.settled), rest.recheck))
         self._rows["source"].extend((run_id, file, *source) for file, source in reading.sources.items())
         if before is not None:
-            for table in ("tag", "property", "param", "metric_last", "source") if reading.fresh else ("tag", "property"):
+            for table in ("tag", "property", "param", "metric_last", "source") if reading.fresh else ("tag", "property", "param"):
                 self._deletes[table].append((run_id,))
-        if reading.fresh:
-            self._rows["param"].extend((run_id, key, value, number(value)) for key, value in header.params.items())
+        self._rows["param"].extend(_pairs(run_id, {}, state.params, last=header.params))
         self._rows["tag"].extend(_pairs(run_id, header.tags, state.tags))
         self._rows["property"].extend(_pairs(run_id, {}, state.properties, last=header.properties))
         self._rows["metric_last"].extend((run_id, name, *fold.metrics[name]) for name in sorted(fold.changed))

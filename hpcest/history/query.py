@@ -14,9 +14,13 @@ from hpcest.history.resolve import resolve
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.onnode.state import TERMINAL
 
-__all__ = ["ExperimentRow", "RunRow", "Unfinished", "experiments", "get_run", "last_steps", "list_runs", "resolve", "unfinished"]
+__all__ = [
+    "ExperimentRow", "RunRow", "Unfinished", "each_run", "experiments", "get_run", "last_steps", "list_runs", "number_of", "resolve",
+    "unfinished",
+]  # fmt: skip
 
 _AT_ONCE = 500  # how many runs are named in one SQL statement
+_FIRST = 20  # so many of them are read first where all are wanted one by one
 
 
 class RunRow(NamedTuple):
@@ -93,25 +97,33 @@ def list_runs(  # noqa: PLR0913  # the options of a listing, all by keyword
     experiment: str | None = None,
     status: str | Iterable[str] | None = None,
     tags: Mapping[str, str | None] | None = None,
+    properties: Mapping[str, str | None] | None = None,
+    framework: str | None = None,
+    compute: str | None = None,
     where: str | None = None,
     sort: str | None = None,
     limit: int | None = 50,
     parent: str | None = None,
     include_children: bool = False,
     trashed: bool = False,
+    before: RunRow | None = None,
     index: str = "",
 ) -> list[RunRow]:
     """The runs that meet all conditions, newest first unless ``sort`` says otherwise; see ``search`` for ``where`` and ``sort``.
 
-    A tag with the value None must be there, with any value. Children are listed with ``parent``, or with
-    ``include_children``; runs in the trash only with ``trashed``. Raises UsageError for a condition that
-    can't be read.
+    A tag or property with the value None must be there, with any value. Children are listed with ``parent``, or with
+    ``include_children``; runs in the trash only with ``trashed``. With ``before`` only those that come after that run in
+    the listing, newest first. Raises UsageError for a condition that can't be read.
     """
-    conditions = [Sql("trashed = ?", (int(trashed),)), *(_tagged(key, value) for key, value in (tags or {}).items())]
+    conditions = [Sql("trashed = ?", (int(trashed),)), *(_having("tag", *pair) for pair in (tags or {}).items())]
+    conditions += (_having("property", *pair) for pair in (properties or {}).items())
     if parent is not None or not include_children:
         conditions.append(Sql("parent = ?", (clean(parent),)))
-    if experiment is not None:
-        conditions.append(Sql("experiment = ?", (clean(experiment),)))
+    for column, wanted in ("experiment", experiment), ("framework", framework), ("compute", compute):
+        if wanted is not None:
+            conditions.append(Sql(f"{column} = ?", (clean(wanted),)))
+    if before is not None:
+        conditions.append(Sql("(created, id) < (?, ?)", (before.created, before.id)))
     sorting = Sql("created DESC, id DESC")
     if status is not None or where or sort:
         from hpcest.history import search  # a plain listing does without
@@ -129,10 +141,28 @@ def list_runs(  # noqa: PLR0913  # the options of a listing, all by keyword
     return look(workspace, index, lambda connection: _rows(connection, query, [*values, -1 if limit is None else limit]))
 
 
-def _tagged(key: str, value: str | None) -> Sql:
+def each_run(workspace: WorkspaceFolder, **conditions: Any) -> Iterator[RunRow]:
+    """The runs that ``list_runs`` would return without a limit, read in parts: the first are there at once."""
+    size, last = _FIRST, None
+    while True:
+        rows = list_runs(workspace, limit=size, before=last, **conditions)
+        yield from rows
+        if len(rows) < size:
+            return
+        size, last = _AT_ONCE, rows[-1]
+
+
+def _having(table: str, key: str, value: str | None) -> Sql:
     if value is None:
-        return Sql("id IN (SELECT run FROM tag WHERE key = ?)", (clean(key),))
-    return Sql("id IN (SELECT run FROM tag WHERE key = ? AND value = ?)", (clean(key), clean(value)))
+        return Sql(f"id IN (SELECT run FROM {table} WHERE key = ?)", (clean(key),))  # noqa: S608  # our own names
+    return Sql(f"id IN (SELECT run FROM {table} WHERE key = ? AND value = ?)", (clean(key), clean(value)))  # noqa: S608  # likewise
+
+
+def number_of(workspace: WorkspaceFolder, run_id: str, *, index: str = "") -> int:
+    """Which run of its experiment it is, counted from 1, children among them; 0 for one that the index doesn't have."""
+    query = """SELECT count(*) FROM run JOIN (SELECT experiment, created, id FROM run WHERE id = ?) AS this
+        ON run.experiment = this.experiment AND (run.created, run.id) <= (this.created, this.id)"""
+    return int(look(workspace, index, lambda connection: connection.execute(query, (clean(run_id),)).fetchone()[0]))
 
 
 def get_run(workspace: WorkspaceFolder, run_id: str, *, index: str = "") -> RunRow | None:

@@ -1,4 +1,4 @@
-"""What is done once when a run has ended: tidy up after a killed controller, tell the listeners.
+"""What is done once when a run has ended: tidy up after a killed controller, register its outputs, tell the listeners.
 
 Nothing is copied: outputs and logs were written where they stay.
 """
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hpcest.lifecycle.outputs import register_outputs
 from hpcest.model.folders import RunFolder
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def collect_all(context: Context, runs: Iterable[Seen]) -> list[str]:
     for seen in ended:
         first = seen.folder.id in news
         if first or _was_interrupted(seen.folder):
+            changed += register_outputs(context, seen)
             _note(seen.folder)
         if first:
             before = "Running" if seen.state.started else "Queued"

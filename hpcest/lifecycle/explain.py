@@ -8,6 +8,7 @@ from typing import Any
 from hpcest.lifecycle.follow import log_paths
 from hpcest.lifecycle.watch import Seen
 from hpcest.model.status import Reason, Status
+from hpcest.onnode.record import get_json
 
 _WHY = {
     Status.NOT_STARTED: "it was described, and not handed over yet",
@@ -38,9 +39,10 @@ def explain(seen: Seen) -> dict[str, Any]:
     """``why`` (a sentence), ``next`` (what to do, or empty) and ``log`` (the last lines, where they may tell)."""
     why = seen.message or _WHY.get(seen.status, "")
     failed = seen.status in (Status.FAILED, Status.NOT_RESPONDING)
+    itself = (get_json(str(seen.folder.header)) or {}).get("kind") == "interactive"  # nobody can submit that again
     return {
         "why": why,
-        "next": _NEXT.get(seen.reason, "").replace("RUN", seen.folder.id) if failed else "",
+        "next": _NEXT.get(seen.reason, "").replace("RUN", seen.folder.id) if failed and not itself else "",
         "log": last_lines(seen) if failed and seen.reason in (Reason.USER_ERROR, Reason.SIGNALED, Reason.TIMED_OUT) else [],
     }
 
@@ -54,8 +56,6 @@ def idle(usage: Mapping[str, Any]) -> str:
 
 def last_lines(seen: Seen, count: int = LINES) -> list[str]:
     """The last lines of the log of the first rank that failed, else of the first rank."""
-    from hpcest.onnode.record import get_json
-
     outcome = get_json(str(seen.folder.sentinel(seen.state.attempt))) or {}
     logs = log_paths(seen.folder)
     if not logs:

@@ -23,6 +23,8 @@ def spec_of_run(folder: RunFolder, variables: Mapping[str, str]) -> RunSpec:
     header = get_json(str(folder.header))
     if header is None:
         raise HpcestError(f"the record of run {folder.id} can't be read: {folder.header}")
+    if header.get("kind") == "interactive":
+        raise UsageError(f"run {folder.id} was logged by a process of its own, not submitted", hint="start that program again")
     if header.get("kind") != "run":
         raise UsageError(f"run {folder.id} was made by a program, not submitted; rerun its parent")
     data = dict(header.get("spec") or {})

@@ -10,19 +10,30 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from hpcest import __version__
 from hpcest.errors import HpcestError
 from hpcest.model.folders import WorkspaceFolder
+
+#: What makes a distribution of what travels: MLflow finds our store by it, where a program uses MLflow.
+_DISTRIBUTION = {
+    "METADATA": f"Metadata-Version: 2.1\nName: hpcest\nVersion: {__version__}\n",
+    "entry_points.txt": "[mlflow.tracking_store]\nhpcest = hpcest.onnode.mlflowentry:tracking_store\n"
+    "\n[mlflow.model_registry_store]\nhpcest = hpcest.onnode.mlflowentry:registry_store\n",
+}
 
 #: Files by their names.
 Contents = tuple[tuple[Path, bytes], ...]
 
 
-def travelling_runtime(workspace: WorkspaceFolder) -> Path:
-    """The directory to put on a program's PYTHONPATH; made once for each version of the package.
+def travelling_runtime(workspace: WorkspaceFolder, modules: Mapping[str, str] | None = None) -> Path:
+    """The directory to put on a program's PYTHONPATH; made once for each version of the package and of plugins' ``modules``, name → text.
 
     Several processes may make it at once: it is written beside and renamed. Raises HpcestError.
     """
     digest, contents = _package()
+    if modules:
+        contents += tuple((Path(name), text.encode()) for name, text in sorted(modules.items()))
+        digest = _digest(contents)
     return _kept(workspace.runtime / digest, contents)
 
 
@@ -56,6 +67,7 @@ def _package() -> tuple[str, Contents]:
     package = Path(__file__).parents[1]
     sources = [package / "__init__.py", *sorted((package / "onnode").glob("*.py"))]
     contents = tuple((source.relative_to(package.parent), source.read_bytes()) for source in sources)
+    contents += tuple((Path(f"hpcest-{__version__}.dist-info", name), text.encode()) for name, text in _DISTRIBUTION.items())
     return _digest(contents), contents
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from hpcest.contracts import Say
 from hpcest.errors import EnvironmentBuildError, HpcestError, PluginError, SpecError, UncertainError
+from hpcest.kit.codec import encode
 from hpcest.kit.files import write_private
-from hpcest.lifecycle import prepare, snapshot
+from hpcest.lifecycle import data, prepare, snapshot
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.git import git_facts
 from hpcest.lifecycle.journal import append
@@ -29,8 +30,9 @@ from hpcest.model.folders import RunFolder
 from hpcest.model.plan import Activation
 from hpcest.model.spec import RunSpec
 from hpcest.model.status import Status
+from hpcest.onnode.gitfacts import git_properties
 
-_INPUT = "AZURE_ML_INPUT_"
+_INPUT, _PARAMETER = "AZURE_ML_INPUT_", "AZUREML_PARAMETER_"
 
 
 def check(passage: Passage) -> None:
@@ -68,7 +70,8 @@ def check_variables(spec: RunSpec) -> None:
         for name, value in variables.items():
             if not name or "=" in name or "\0" in name + value:
                 raise SpecError(
-                    f"{what} {name.removeprefix(_INPUT)!r} can't be set", hint="a name has no '=' in it, and neither it nor the value a NUL"
+                    f"{what} {name.removeprefix(_INPUT).removeprefix(_PARAMETER)!r} can't be set",
+                    hint="a name has no '=' in it, and neither it nor the value a NUL",
                 )
 
 
@@ -98,7 +101,8 @@ def freeze(passage: Passage) -> None:
         )
     passage.say(f"snapshot {taken.digest[:12]}: {taken.files} files, {taken.copied} new")
     git = git_facts(source, lambda data: snapshot.store_bytes(workspace, data))
-    passage.spec = replace(passage.spec, source=str(source), snapshot=taken.digest, git=git)
+    properties = {**git_properties(encode(git), os.environ), **passage.spec.properties}
+    passage.spec = replace(passage.spec, source=str(source), snapshot=taken.digest, git=git, properties=properties)
 
 
 def plan(passage: Passage) -> None:
@@ -112,7 +116,7 @@ def plan(passage: Passage) -> None:
         "schema": 1,
         "workspace": str(workspace.root),
         "experiment": spec.experiment,
-        "runtime": str(travelling_runtime(workspace)),
+        "runtime": str(travelling_runtime(workspace, passage.context.plugins.modules)),
         "python": sys.executable,
         "snapshot": _layout(passage),
         "place": passage.place,
@@ -149,11 +153,13 @@ def own_launch(passage: Passage, activation: Activation) -> tuple[dict[str, Any]
     spec, folder = passage.spec, passage.folder
     program = passage.framework.program(spec, activation)
     asked = {**spec.environment.variables, **spec.environment_variables}
+    files, places = data.launch_of(spec, folder, passage.context.workspace)
     variables = {
         **activation.variables,
         **program.variables,
         **spec.environment.variables,
         **_inputs_as_variables(spec),
+        **places,
         **_resumed(passage),
         **spec.environment_variables,
     }
@@ -171,12 +177,13 @@ def own_launch(passage: Passage, activation: Activation) -> tuple[dict[str, Any]
         "helpers": kept_helpers(passage.context.workspace, program.helpers),
         "variables": {name: value for name, value in variables.items() if name not in hidden},
         "secrets": sorted(hidden),
+        **({"data": files} if files else {}),
     }, hidden
 
 
 def _inputs_as_variables(spec: RunSpec) -> dict[str, str]:
     """The variables that tell a program where its inputs are, in Azure ML's spelling."""
-    return {_INPUT + name: value for name, value in spec.inputs.items()}
+    return {prefix + name: value for prefix in (_INPUT, _PARAMETER) for name, value in spec.inputs.items()}
 
 
 def _resumed(passage: Passage) -> dict[str, str]:
@@ -255,7 +262,7 @@ def _ask_listeners(passage: Passage) -> None:
 
 
 #: The life of a run on the login side, up to the moment when the backend has it; watch and collect follow.
-STEPS: Sequence[Step] = (check, prepare.choose, freeze, record, prepare.prepare, plan, hand_over)
+STEPS: Sequence[Step] = (check, data.resolve, prepare.choose, freeze, record, prepare.prepare, plan, hand_over)
 
 
 def submit(context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> Passage:

@@ -14,7 +14,7 @@ from pathlib import Path
 from hpcest.contracts import Say
 from hpcest.errors import HpcestError, SpecError, UncertainError
 from hpcest.kit.codec import encode
-from hpcest.lifecycle import prepare
+from hpcest.lifecycle import data, prepare
 from hpcest.lifecycle import submit as one
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.passage import Passage, Step, header, record, settle
@@ -106,6 +106,8 @@ def _follow(step: Step, passage: Passage, model: Passage) -> None:
         passage.spec = replace(spec, experiment=model.spec.experiment)
         model.framework.check(passage.spec)
         one.check_variables(passage.spec)
+    elif step is data.resolve:
+        passage.spec = replace(spec, data=model.spec.data, outputs=model.spec.outputs)
     elif step is prepare.choose:
         passage.environment = model.environment
         passage.spec = replace(spec, environment=model.spec.environment)

@@ -1,6 +1,6 @@
 """Deleted runs: moved to the workspace's trash, from where they can be taken back or removed for good.
 
-The child runs that a run's program made go with it, and come back with it.
+The child runs that a run's program made or submitted go with it, and come back with it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from pathlib import Path
 from hpcest.errors import HpcestError, UnknownNameError, UsageError
 from hpcest.history import edits
 from hpcest.lifecycle.context import Context
-from hpcest.lifecycle.watch import look_at
+from hpcest.lifecycle.watch import look
 from hpcest.model.folders import RunFolder, WorkspaceFolder
-from hpcest.onnode.events import read_run
+from hpcest.onnode.reading import read_state
 from hpcest.onnode.record import get_json
 
 
 def put(context: Context, folder: RunFolder) -> None:
-    """Move a run to the trash. Raises UsageError for one that goes on."""
-    seen = look_at(context, folder)
-    if not seen.finished:
-        raise UsageError(f"run {folder.id} is {seen.status}", hint=f"end it first: hpcest cancel {folder.id}")
-    for run_id in _family(context.workspace.runs, folder.id):
+    """Move a run to the trash. Raises UsageError for one that goes on, or has a child that does."""
+    family = _family(context.workspace.runs, folder.id)
+    for run_id, seen in look(context, map(context.workspace.run, family)).items():
+        if not seen.finished:
+            raise UsageError(f"run {run_id} is {seen.status}", hint=f"end it first: hpcest cancel {run_id}")
+    for run_id in family:
         _move(context.workspace, run_id, context.workspace.runs, context.workspace.trash)
 
 
@@ -57,7 +58,7 @@ def _family(place: Path, run_id: str) -> list[str]:
     """The run and all runs below it that are in ``place`` too."""
     found = [run_id]
     for one in found:  # grows meanwhile
-        for child in read_run(place / one)[0].children:
+        for child in read_state(place / one).children:
             if os.path.basename(child) == child and child not in found and _parent_of(place / child) == one:
                 found.append(child)
     return found
@@ -65,7 +66,7 @@ def _family(place: Path, run_id: str) -> list[str]:
 
 def _parent_of(folder: Path) -> str:
     header = get_json(str(RunFolder(folder).header)) or {}
-    return str((header.get("spec") or {}).get("parent") or "") if header.get("kind") == "child" else ""
+    return str((header.get("spec") or {}).get("parent") or "")
 
 
 def _in_trash(workspace: WorkspaceFolder, run_id: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from hpcest.lifecycle.journal import append
 from hpcest.model.folders import RunFolder
 from hpcest.model.status import Reason, Status
 from hpcest.onnode import processes
-from hpcest.onnode.events import read_run
+from hpcest.onnode.reading import read_state
 from hpcest.onnode.record import get_json
 from hpcest.onnode.state import RunState
+
+#: After so many seconds without a heartbeat of an interactive run's process, on another host, there is a doubt.
+SILENT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,13 @@ class _Known:
 
     @classmethod
     def of(cls, folder: RunFolder) -> _Known:
-        state: RunState = read_run(folder.path)[0]
+        state: RunState = read_state(folder.path)
         if state.finished:
             return cls(folder, state, {})
         header = get_json(str(folder.header)) or {}
         orphaned = state.job is None and processes.alive(header.get("submitter") or {}) is False
         if orphaned:  # what it did last may have come between our two looks
-            state = read_run(folder.path)[0]
+            state = read_state(folder.path)
         return cls(folder, state, header, orphaned and state.job is None)
 
     @property
@@ -96,7 +100,7 @@ def look(context: Context, folders: Iterable[RunFolder]) -> dict[str, Seen]:
     evidence = _ask(context, [one for one in known.values() if not one.state.finished])
     above = {one.parent for one in known.values() if one.parent}
     parents = look(context, [context.workspace.run(parent) for parent in above]) if above else {}
-    return {run_id: _seen(one, evidence.get(run_id) or _of_child(one, parents)) for run_id, one in known.items()}
+    return {run_id: _seen(one, evidence.get(run_id) or _of_child(one, parents) or _of_process(one)) for run_id, one in known.items()}
 
 
 def look_at(context: Context, folder: RunFolder) -> Seen:
@@ -139,6 +143,24 @@ def _of_child(known: _Known, parents: Mapping[str, Seen]) -> Evidence | None:
     if above is None or (above.folder.path.exists() and not above.finished):
         return None
     return Evidence(above.status if above.finished else Status.FAILED, message="ended with its parent")
+
+
+def _of_process(known: _Known) -> Evidence | None:
+    """A run that a process logs about itself ends with that process at the latest; only its own host can see that."""
+    if known.kind != "interactive" or known.state.finished:
+        return None
+    alive = processes.alive(known.header.get("submitter") or {})
+    if alive is False:
+        message = "the process that logged it is gone and did not say how it ended; end such a run by complete(), fail() or 'with'"
+        return Evidence(Status.FAILED, Reason.LOST, message)
+    try:
+        silent = time.time() - os.stat(known.folder.state / "alive").st_mtime
+    except OSError:
+        return None
+    if alive or silent < SILENT_S:
+        return None
+    host = known.header.get("host")
+    return Evidence(Status.NOT_RESPONDING, message=f"{host}, on which it runs, gave no sign for {silent / 60:.0f} min; look there")
 
 
 def _seen(known: _Known, evidence: Evidence | None) -> Seen:
@@ -185,7 +207,7 @@ def _as(folder: RunFolder, state: RunState, evidence: Evidence) -> Seen:
 
 def _conclude(folder: RunFolder, state: RunState, evidence: Evidence) -> RunState:
     """Write the verdict into the run's events, unless its controller has done so meanwhile."""
-    fresh: RunState = read_run(folder.path)[0]
+    fresh: RunState = read_state(folder.path)
     if fresh.finished:
         return fresh
     assert evidence.status is not None
@@ -200,7 +222,7 @@ def _conclude(folder: RunFolder, state: RunState, evidence: Evidence) -> RunStat
     }
     with contextlib.suppress(OSError):  # another user's run, or a full disk: see _as
         append(folder, "watch", verdict)
-    concluded: RunState = read_run(folder.path)[0]
+    concluded: RunState = read_state(folder.path)
     return concluded
 
 

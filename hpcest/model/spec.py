@@ -126,13 +126,65 @@ class GitFacts:
 
 
 @dataclass(frozen=True)
+class DataInput:
+    """A named input of data: what the program of every rank finds at the path ``$AZURE_ML_INPUT_name``.
+
+    ``paths`` are absolute: a file, a folder, or several of them and patterns such as ``/data/mnist/*.gz``; their names below
+    ``root`` are what the program sees of several. ``mode`` is ``mount`` (the path itself, or links to several), ``download``
+    (a copy on each node for as long as the attempt lasts) or ``direct`` (the path itself). ``target`` is where the program
+    wants it, a path on the node. ``type`` is ``uri_file``, ``uri_folder`` or ``mltable``.
+
+    ``dataset`` and ``version`` (0 is the latest) say which registered dataset it is, if any: without ``paths`` they and all
+    that follows are filled in when the run is submitted. ``digest`` is the sha256 of names and contents, ``files`` and
+    ``size`` (bytes) count them, ``manifest`` is the id of their list. ``table`` says how a table is read from the files.
+    """
+
+    paths: tuple[str, ...] = ()
+    root: str = ""
+    type: str = "uri_folder"
+    mode: str = "mount"
+    target: str = ""
+    dataset: str = ""
+    version: int = 0
+    digest: str = ""
+    files: int = 0
+    size: int = 0
+    manifest: str = ""
+    table: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataOutput:
+    """A named output of data: a folder (or file) that the program writes at the path ``$AZURE_ML_OUTPUT_name``.
+
+    ``path`` is where it ends, absolute, with ``{run-id}`` and ``{output-name}`` replaced; empty for ``outputs/name`` of the run.
+    With ``mode`` ``mount`` the program writes there, with ``upload`` what it wrote is copied there when the run has completed,
+    or only what matches ``globs``; files that are there already are replaced if ``overwrite``. ``type`` is ``uri_folder`` or
+    ``uri_file``, ``target`` is where the program wants it, a path on the node. When the run has completed, and only
+    then, it becomes a new version of the dataset ``dataset``, if that is not empty, with ``description`` and ``tags``.
+    """
+
+    path: str = ""
+    type: str = "uri_folder"
+    mode: str = "mount"
+    target: str = ""
+    globs: tuple[str, ...] = ()
+    overwrite: bool = False
+    dataset: str = ""
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    table: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """One run, described. ``snapshot`` is empty until the source directory has been frozen.
 
     ``options`` are the backend's own (sbatch options, say), ``framework_options`` the framework's. ``framework_version`` adds
     what that version needs to the environment when the run is submitted. ``environment`` is what was asked for, its lock is
     kept beside the spec. ``launcher`` is how ranks are started on a cluster (``srun``,
-    ``srun:pmix``, ``mpirun``, ``single``); empty leaves it to the compute target.
+    ``srun:pmix``, ``mpirun``, ``single``); empty leaves it to the compute target. ``inputs`` are texts that the program is
+    told, ``data`` and ``outputs`` the files that it reads and writes.
     """
 
     experiment: str
@@ -154,6 +206,8 @@ class RunSpec:
     requeue: Requeue = field(default_factory=Requeue)
     after: tuple[Upstream, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)
+    data: dict[str, DataInput] = field(default_factory=dict)
+    outputs: dict[str, DataOutput] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)

@@ -18,6 +18,7 @@ It reads a launch manifest (``launch.json`` in the run folder), a JSON object:
     time, grace                           seconds: the limit (or null), and between TERM and KILL
     queue                                 the folder of the local queue, or null
     umask                                 of whoever submitted, where it may not be inherited
+    data {inputs, outputs}                files that the program reads and writes, see staging.py
 
 and in a Slurm job also
 
@@ -42,14 +43,17 @@ from hpcest.onnode import arrays, ports, processes, roles, workdir
 from hpcest.onnode.children import Children
 from hpcest.onnode.ending import Ending
 from hpcest.onnode.guardian import Guardian
+from hpcest.onnode.inputfiles import DataError
 from hpcest.onnode.rank import number_of_ranks, read_launch, run_variables
 from hpcest.onnode.record import EventWriter, announce, get_json, put_json, warn
 from hpcest.onnode.slots import Queue
 from hpcest.onnode.slurmjob import SlurmJob, attempt_of
+from hpcest.onnode.staging import Staging
 from hpcest.onnode.step import Step
 from hpcest.onnode.verdict import Sentinel, judge
 
 BEAT_S, SLURM_BEAT_S = 5.0, 15.0
+_LOOK_S, _REMOVAL_S, _HURRY_S = 0.05, 120.0, 15.0
 _WAKE = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -68,6 +72,7 @@ class Controller:
         self.ranks = Step(self.launch, manifest, attempt, self.job) if stepwise else Children(self.launch, manifest, attempt)
         self.outcome = {"attempt": attempt, "rc": 0, "why": None, "ranks": number_of_ranks(self.launch)}
         self.ending = Ending(self)
+        self.staging = Staging(self.launch, attempt, self.job)
         self.began = time.monotonic()
 
     def _state(self, name):
@@ -93,8 +98,9 @@ class Controller:
         try:
             if self._wanted():
                 self._prepare()
-                self._start()
-                self._watch()
+                if self._staged():
+                    self._start()
+                    self._watch()
         except Exception as error:  # the verdict must exist even if nothing could be started
             self.outcome.update(rc=None, why="launch", message="%s: %s" % (type(error).__name__, error))
         self._finish(sentinel, guardian)
@@ -140,11 +146,39 @@ class Controller:
         if snapshot:
             workdir.lay_out(snapshot["manifest"], snapshot["objects"], work, outputs, logs, snapshot["stamp"])
 
+    def _staged(self):
+        """Have the data where the program looks for it; False where the attempt is over before it has begun."""
+        try:
+            self.staging.begin()
+            self._attend(self.staging.is_ready)
+            problem = self.staging.problem
+        except (DataError, OSError) as error:
+            problem = str(error)
+        for note in self.staging.notes:
+            warn(note)
+            self.events.event("trouble", a=self.attempt, m=note)
+        if problem and self.outcome["why"] is None:
+            self.outcome.update(rc=None, why="launch", message=problem)
+        return self.outcome["why"] is None
+
+    def _attend(self, done):
+        """Beat and listen until ``done()``, or until the attempt is to end."""
+        beat = 0.0
+        while not done() and self.outcome["why"] is None:
+            if time.monotonic() - beat >= BEAT_S:
+                beat = time.monotonic()
+                self._beat()
+            got = signal.sigtimedwait(_WAKE, _LOOK_S)
+            if got is not None:
+                self.ending.hear(got.si_signo)
+            self._reap()
+
     def _start(self):
         dropped = ("HPCEST_SLOT_FD", "SLURM_EXPORT_ENV")
         env = {key: value for key, value in os.environ.items() if key not in dropped}
         env.update(self._meeting_point())
         env.update(run_variables(self.launch, self.attempt))
+        env.update(self.staging.variables(env))
         facts = {"job": self.job.id} if self.job else {}
         self.events.event("attempt", a=self.attempt, host=socket.gethostname(), pid=os.getpid(), **facts)
         self.ranks.start(env, number_of_ranks(self.launch))
@@ -199,6 +233,7 @@ class Controller:
 
     def _reap(self):
         for pid, status in processes.reap():
+            self.staging.take(pid, status)
             for rank, code, number in self.ranks.take(pid, status):
                 self.events.event("exit", a=self.attempt, rank=rank, rc=code, signal=number or None)
                 # The first rank that fails is the cause; what happens to the others follows from it.
@@ -217,13 +252,16 @@ class Controller:
         again = self.outcome.get("requeue")
         if not again:
             self._say("Finalizing")
-        self.note()
+        if not self.staging.uploads:  # else it is not known yet
+            self.note()
+        self._unstage()
         spare = (guardian.pid,) if guardian else ()
         left = processes.end_all(lambda: self._left(spare), 2.0)
         if left:
             self.events.event("leftover", a=self.attempt, n=left)
         self._reap()
         if not again and self.outcome.get("final", True):
+            self._upload()
             self._tidy()
         self._usage()
         if again:
@@ -232,6 +270,27 @@ class Controller:
         if guardian:
             guardian.dismiss()
         self._hand_on()
+
+    def _unstage(self):
+        """Have copies of the data removed on all nodes."""
+        self.staging.close()
+        end = time.monotonic() + (_REMOVAL_S if self.outcome["why"] is None else _HURRY_S)
+        while not self.staging.is_closed() and time.monotonic() < end:
+            time.sleep(_LOOK_S)
+            self._reap()
+        self.staging.kill()
+
+    def _upload(self):
+        """Take outputs to where they go, of a run that would have completed; one whose outputs don't arrive has not."""
+        self._judge()
+        if self.outcome["status"] != "Completed" or not self.staging.uploads:
+            return
+        self.staging.upload()
+        self._attend(self.staging.is_uploaded)
+        self._unstage()
+        if self.staging.problem and self.outcome["why"] is None:
+            self.outcome.update(rc=None, why="launch", message=self.staging.problem)
+        self.note()
 
     def note(self):
         """Keep what is known of the end, for whoever finds this process killed."""

@@ -125,8 +125,8 @@ class _Meeting:
         missing = [rank for rank in range(self._count) if rank not in self._here]
         answer = {"missing": missing} if missing else {"all": [self._here[rank][1] for rank in range(self._count)]}
         text = json.dumps(answer).encode() + b"\n"
-        for one, _ in self._here.values():
-            _send(one, text)
+        for rank in sorted(self._here, reverse=True):  # rank 0 the last: where its program ends at once, Slurm ends this process
+            _send(self._here[rank][0], text)
         if self._servants and not missing:
             self._outlast([one for rank, (one, _) in self._here.items() if rank not in self._servants])
 

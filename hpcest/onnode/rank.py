@@ -5,7 +5,7 @@ import re
 import signal
 import time
 
-from hpcest.onnode import containers, cores, processes, pulse, roles, supervise
+from hpcest.onnode import azureml, containers, cores, processes, pulse, roles, supervise
 from hpcest.onnode.record import EventWriter, get_json, warn
 
 _LOOKS = 50
@@ -116,6 +116,7 @@ def environment(launch, attempt, told, base):
     env = {key: value for key, value in base.items() if key not in dropped}
     env.update(run_variables(launch, attempt))
     env.update(told)
+    env.update(azureml.variables(launch, told, dict(env, **(launch.get("variables") or {}))))
     own = {name: expand([text], env)[0] for name, text in (launch.get("rank_variables") or {}).items()}
     env.update({name: text for name, text in own.items() if text})  # what comes to nothing is left alone
     env["HPCEST_EVENTS"] = os.path.join(launch["folder"], "events", "other-rank%s.a%d.jsonl" % (told["RANK"], attempt))

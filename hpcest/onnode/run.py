@@ -1,45 +1,20 @@
-"""The run that this program is: ``Run.get_context()`` and everything it can log.
+"""The run that this program is: ``Run.get_context()`` and everything that can be done with it on a node.
 
-Nothing here raises for trouble of the storage; what the caller got wrong (a name, a path that leaves
-its folder) raises at once.
+Nothing here raises for trouble of the storage, and nothing that is logged ever does; what the caller got wrong about a
+file (a name that leaves its folder, a path where nothing is) raises at once.
 """
 
-import json
-import math
 import os
 import time
 
+from hpcest.onnode.artifacts import artifact_names, artifact_path, keep
 from hpcest.onnode.events import read_run
 from hpcest.onnode.ids import new_run_id
+from hpcest.onnode.loggable import Loggable
+from hpcest.onnode.reading import read_state
 from hpcest.onnode.record import SCHEMA, EventWriter, get_json, put_json, warn
 
-# Where the artifacts of a run lie in its folder. Any other name is kept below ``artifacts/``.
-ARTIFACT_FOLDERS = ("outputs", "logs", "user_logs", "system_logs")
-# How long one text of the time serves for what is logged: to spell it takes as long as to write a line.
-CLOCK_S = 0.0005
-
-
-def artifact_path(folder, name):
-    """The path of the artifact ``name`` in the run folder. Raises ValueError if it would leave it."""
-    parts = str(name).replace("\\", "/").split("/")
-    if os.path.isabs(str(name)) or ".." in parts or not [part for part in parts if part not in ("", ".")]:
-        raise ValueError("artifact name %r must be a relative path without '..'" % (name,))
-    parts = [part for part in parts if part not in ("", ".")]
-    if parts[0] not in ARTIFACT_FOLDERS:
-        parts.insert(0, "artifacts")
-    return os.path.join(str(folder), *parts)
-
-
-def artifact_names(folder):
-    """The names of all artifacts in the run folder, sorted. Links are named, not followed."""
-    names: list = []
-    for top in ARTIFACT_FOLDERS + ("artifacts",):
-        root = os.path.join(str(folder), top)
-        for where, folders, files in os.walk(root):
-            links = [name for name in folders if os.path.islink(os.path.join(where, name))]
-            below = os.path.relpath(where, root if top == "artifacts" else str(folder))
-            names.extend(os.path.normpath(os.path.join(below, name)) for name in files + links)
-    return sorted(names)
+__all__ = ["ExperimentName", "Run", "UnregisteredModel", "artifact_names", "artifact_path"]
 
 
 class ExperimentName:
@@ -48,33 +23,55 @@ class ExperimentName:
     def __init__(self, name):
         self.name = name
 
+    def __getattr__(self, name):
+        raise AttributeError("run.experiment has no %r in an environment without hpcest: add hpcest to the run's packages" % name)
+
     def __repr__(self):
         return "Experiment(%r)" % self.name
 
 
-class Run:
+class UnregisteredModel:
+    """What ``register_model`` returns where nothing can be registered: a program may go on with it."""
+
+    version = 0
+
+    def __init__(self, run, name, path, tags, properties):
+        self.run, self.name, self.path, self.tags, self.properties = run, name, path, tags, properties
+        self.id, self.run_id, self.url = "%s:0" % name, run.id, path
+
+    def __repr__(self):
+        return "UnregisteredModel(name=%r)" % self.name
+
+
+class Run(Loggable):
     """One execution of a training script, seen from inside it.
 
     Use ``Run.get_context()``; inside a run it records, outside it works all the same, prints what
     is logged and says so. ``id``, ``experiment`` and ``parent`` tell which run this is.
     """
 
-    _clock = (0.0, "")  # a moment, and how a line starts that was logged then
+    _over = False  # whether its end was said here
 
     def __init__(self, folder, writer=None):
+        self._open(folder)
+        self._log_to(writer or EventWriter(self.folder, "program"))
+
+    def _open(self, folder, outputs=None):
         self.folder = str(folder)
         header = get_json(os.path.join(self.folder, "run.json")) or {}
         self.id = header.get("id") or os.path.basename(self.folder)
+        self._kind, self._made = header.get("kind", ""), header.get("created") or 0.0
         self._spec = header.get("spec") or {}
-        self._writer = writer or EventWriter(self.folder, "program")
+        self._outputs = outputs  # a folder that is kept as its outputs when it ends
         self._prefixes = {}
 
     # ------------------------------------------------------------------ which run this is
     @classmethod
-    def get_context(cls, allow_offline=True):
+    def get_context(cls, allow_offline=True, used_for_context_manager=False):
         """The run that this program was started as.
 
         Outside any run: an offline run that prints, or a RuntimeError where ``allow_offline`` is False.
+        ``used_for_context_manager`` has no effect: every run can be used by ``with``.
         """
         folder = os.environ.get("HPCEST_RUN_DIR")
         if folder:
@@ -88,6 +85,11 @@ class Run:
         from hpcest.onnode.offline import OfflineRun
 
         return OfflineRun.the_one()
+
+    @classmethod
+    def get_submitted_run(cls, **kwargs):
+        """The older name of ``get_context(allow_offline=False)``."""
+        return cls.get_context(allow_offline=False)
 
     @property
     def experiment(self):
@@ -120,73 +122,56 @@ class Run:
         self._writer.event("description", v=str(value))
 
     def _name(self, which):
-        changed = read_run(self.folder)[0].names.get(which)
+        changed = self._state().names.get(which)
         return changed[1] if changed else self._spec.get(which, "")
+
+    def _state(self):
+        """What the events say beside the metrics."""
+        return read_state(self.folder)
+
+    def get_status(self):
+        """The status as far as it is recorded."""
+        return self._state().status
 
     def __repr__(self):
         return "Run(id=%r, experiment=%r)" % (self.id, self.experiment.name)
 
-    # ------------------------------------------------------------------ metrics
-    def log(self, name, value, description="", step=None):
-        """Log a scalar: a number or a text. The same name again makes a series.
+    # ------------------------------------------------------------------ data
+    @property
+    def input_datasets(self):
+        """Where the program finds its inputs: name → path, which also says what data it is."""
+        from hpcest.onnode.data import Datasets
 
-        Numbers of NumPy, PyTorch and the like are taken by their value. Other types raise TypeError.
-        """
-        try:
-            start = self._prefixes[name]
-        except (KeyError, TypeError):
-            start = self._prefixes[_checked_name(name)] = ',"e":"metric","k":%s,"v":' % json.dumps(name)
-        text = repr(value) if type(value) is float and value - value == 0.0 else _json(name, value)
-        if step is not None:
-            text = f'{text},"s":{step if type(step) is int else _json("step", step)}'
-        now = time.time()
-        since, clock = self._clock
-        if not 0.0 <= now - since < CLOCK_S:
-            clock = '{"t":%.4f' % now
-            self._clock = now, clock
-        self._writer.write(f"{clock}{start}{text}}}\n".encode())
+        return Datasets(self.folder, "input")
 
-    def log_list(self, name, value, description=""):
-        """Log a list, or anything that can be iterated over, as one metric."""
-        self._writer.event("list", k=_checked_name(name), v=[_scalar(name, item) for item in value])
+    @property
+    def output_datasets(self):
+        """Where the program writes its named outputs: name → path."""
+        from hpcest.onnode.data import Datasets
 
-    def log_row(self, name, description=None, **kwargs):
-        """Append one row, its columns given as keywords, to the table ``name``."""
-        self._writer.event("row", k=_checked_name(name), v={key: _scalar(key, item) for key, item in kwargs.items()})
+        return Datasets(self.folder, "output")
 
-    def log_table(self, name, value, description=""):
-        """Log a table: a dict of columns, each a list of scalars or one scalar."""
-        table = {}
-        for column, items in dict(value).items():
-            alone = isinstance(items, (str, bytes)) or not hasattr(items, "__iter__")
-            table[str(column)] = _scalar(column, items) if alone else [_scalar(column, item) for item in items]
-        self._writer.event("table", k=_checked_name(name), v=table)
+    def get_secret(self, name):
+        """The value of the environment variable ``name``: secrets are given as variables when a run is submitted."""
+        for spelling in (name, name.replace("-", "_"), name.replace("-", "_").upper()):
+            if spelling in os.environ:
+                return os.environ[spelling]
+        raise KeyError("there is no environment variable %r; give it when you submit: environment_variables={%r: …}" % (name, name))
 
-    def log_image(self, name, path=None, plot=None, description=""):
-        """Keep an image as an artifact: a file at ``path``, or a matplotlib figure (or pyplot) as ``plot``."""
-        _checked_name(name)
-        if (path is None) == (plot is None):
-            raise ValueError("log_image(%r) takes either path= or plot=" % name)
-        suffix = os.path.splitext(str(path))[1] if path is not None else ".png"
-        stem = "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
-        artifact = "images/%s_%d%s" % (stem, time.time_ns() // 1000, suffix)
-        target = artifact_path(self.folder, artifact)
-        if self._guard(os.makedirs, os.path.dirname(target), exist_ok=True):
-            if path is not None:
-                if not os.path.isfile(path):
-                    raise FileNotFoundError("log_image(%r): there is no file %r" % (name, str(path)))
-                self._guard(_copy, path, target)
-            else:
-                self._guard(plot.savefig, target)
-        self._writer.event("image", k=name, v=artifact)
+    def get_secrets(self, secrets):
+        """Several secrets, name → value, as ``get_secret`` finds each."""
+        return {name: self.get_secret(name) for name in secrets}
 
-    def get_metrics(self, name=None):
+    # ------------------------------------------------------------------ what was logged
+    def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
         """What was logged so far, by all ranks: a scalar, or a list where a name was logged repeatedly;
-        rows and tables as a dict of columns."""
+        rows and tables as a dict of columns. ``recursive``: run id → such a dict, children included."""
         metrics = read_run(self.folder)[1].to_dict()
-        if name is None:
-            return metrics
-        return {name: metrics[name]} if name in metrics else {}
+        if name is not None:
+            metrics = {name: metrics[name]} if name in metrics else {}
+        if recursive:
+            return dict([(self.id, metrics)] + [(child.id, child.get_metrics(name)) for child in self.get_children(True, type=run_type)])
+        return metrics
 
     # ------------------------------------------------------------------ tags and properties
     def tag(self, key, value=""):
@@ -195,7 +180,7 @@ class Run:
 
     def set_tags(self, tags):
         for key, value in dict(tags).items():
-            self.tag(key, value)
+            Run.tag(self, key, value)
 
     def remove_tags(self, tags):
         for key in [tags] if isinstance(tags, str) else tags:
@@ -203,7 +188,7 @@ class Run:
 
     def get_tags(self):
         tags = dict(self._spec.get("tags") or {})
-        for key, (_, value) in read_run(self.folder)[0].tags.items():
+        for key, (_, value) in self._state().tags.items():
             tags[key] = value
         return {key: value for key, value in tags.items() if value is not None}
 
@@ -213,7 +198,8 @@ class Run:
             self._writer.event("property", k=str(key), v=str(value))
 
     def get_properties(self):
-        properties = {key: value for key, (_, value) in read_run(self.folder)[0].properties.items()}
+        """All properties; those that were submitted count before those that were added."""
+        properties = {key: value for key, (_, value) in self._state().properties.items()}
         properties.update(self._spec.get("properties") or {})
         return properties
 
@@ -231,26 +217,15 @@ class Run:
         target = artifact_path(self.folder, name)
         if not hasattr(path_or_stream, "read") and not os.path.isfile(path_or_stream):
             raise FileNotFoundError("upload_file(%r): there is no file %r" % (name, str(path_or_stream)))
-        beside = "%s.%d.part" % (target, os.getpid())
+        self._guard(keep, path_or_stream, target)
 
-        def copy():
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            if hasattr(path_or_stream, "read"):
-                with open(beside, "wb") as stream:
-                    _copy(path_or_stream, stream)
-            elif os.path.exists(target) and os.path.samefile(path_or_stream, target):
-                return  # already live in the run folder
-            else:
-                _copy(path_or_stream, beside)
-            os.replace(beside, target)
-
-        self._guard(copy)
-
-    def upload_files(self, names, paths, datastore_name=None):
+    def upload_files(self, names, paths, return_artifacts=False, timeout_seconds=None, datastore_name=None):
+        """Keep files, each as the artifact of that name; with ``return_artifacts`` return name → path in the run folder."""
         if len(names) != len(paths):
             raise ValueError("upload_files: %d names for %d paths" % (len(names), len(paths)))
         for name, path in zip(names, paths):
             self.upload_file(name, path)
+        return {name: artifact_path(self.folder, name) for name in names} if return_artifacts else None
 
     def upload_folder(self, name, path, datastore_name=None):
         """Keep every file below the folder ``path`` as the artifact ``name``/its relative path."""
@@ -259,18 +234,40 @@ class Run:
         for where, _, files in os.walk(path):
             for file in files:
                 source = os.path.join(where, file)
-                self.upload_file(os.path.join(name, os.path.relpath(source, path)), source)
+                if os.path.isfile(source):  # no pipes, and no links that lead nowhere
+                    self.upload_file(os.path.join(name, os.path.relpath(source, path)), source)
 
     def get_file_names(self):
         """The names of all files that the run has so far: outputs, logs, images, uploads."""
         return artifact_names(self.folder)
 
+    def register_model(self, model_name, model_path=None, tags=None, properties=None, **described):
+        """Say how to register the model when the run has ended: only the whole package can, and this environment lacks it.
+
+        Returns an object with the model's ``name`` and ``version`` 0. Raises FileNotFoundError if there is no such file.
+        """
+        path = artifact_path(self.folder, model_path or "outputs")
+        if not os.path.exists(path):
+            raise FileNotFoundError("register_model(%r): the run has no file %r" % (model_name, model_path))
+        words = [self.id, str(model_name), model_path or "outputs"] + ["--tag %s=%s" % pair for pair in dict(tags or {}).items()]
+        self._later("hpcest is not installed in this environment, so register the model later: hpcest models register %s" % " ".join(words))
+        return UnregisteredModel(self, model_name, path, dict(tags or {}), dict(properties or {}))
+
+    def _later(self, message):
+        warn("run %s: %s" % (self.id, message))
+        self._writer.event("trouble", m=message)
+
     # ------------------------------------------------------------------ children
     def child_run(self, name=None, run_id=None, outputs=None):
-        """A new run below this one, to log to; end it with ``complete()``, ``fail()`` or ``with``."""
+        """A new run below this one, to log to; end it with ``complete()``, ``fail()`` or ``with``.
+
+        ``outputs`` is a folder that is kept as its outputs when it ends.
+        """
+        if run_id is not None and not _may_be_id(str(run_id)):
+            raise ValueError("child_run: a run id has letters, digits, '_', '-' and '.', and starts with a letter, unlike %r" % (run_id,))
         runs = os.path.dirname(self.folder)
         while True:
-            child = run_id or new_run_id()
+            child = str(run_id or new_run_id())
             folder = os.path.join(runs, child)
             try:
                 os.mkdir(folder)
@@ -285,6 +282,7 @@ class Run:
         put_json(os.path.join(folder, "run.json"), header)
         self._writer.event("child", id=child)
         run = type(self)(folder, EventWriter(folder, "program"))
+        run._outputs = outputs
         run.start()
         return run
 
@@ -297,7 +295,22 @@ class Run:
             child.tag(tag_key, value)
         return children
 
+    def get_children(self, recursive=False, tags=None, properties=None, type=None, status=None):
+        """The runs below this one, in the order in which they were made; ``recursive`` with theirs."""
+        runs = os.path.dirname(self.folder)
+        names = [name for name in self._state().children if os.path.basename(name) == name]
+        children = [self.__class__(os.path.join(runs, name)) for name in names if os.path.isfile(os.path.join(runs, name, "run.json"))]
+        for child in sorted(children, key=lambda child: child._made):
+            wanted = _has_all(child.get_tags(), tags) and _has_all(child.get_properties(), properties)
+            if wanted and type in (None, child._spec.get("framework", "script")) and status in (None, child.get_status()):
+                yield child
+            if recursive:
+                for below in child.get_children(True, tags, properties, type, status):
+                    yield below
+
+    # ------------------------------------------------------------------ its end
     def start(self):
+        """Say that the run has begun."""
         self._writer.event("status", v="Running", by="program")
 
     def complete(self):
@@ -306,11 +319,23 @@ class Run:
 
     def fail(self, error_details=None, error_code=None):
         """Say that the run failed, and why."""
-        self._end("Failed", r="UserError", m=str(error_details) if error_details is not None else None)
+        said = ": ".join(str(part) for part in (error_code, error_details) if part is not None)
+        self._end("Failed", r="UserError", m=said or None)
+
+    def cancel(self):
+        """Have the run ended: its controller is asked to; a child is Canceled from now on."""
+        if os.environ.get("HPCEST_RUN_DIR") == self.folder:
+            self._guard(_touch, os.path.join(self.folder, "state", "cancel"))
+        else:
+            self._end("Canceled")
 
     def _end(self, status, **fields):
-        if os.environ.get("HPCEST_RUN_DIR") != self.folder:  # there the controller has the word
+        if os.environ.get("HPCEST_RUN_DIR") != self.folder and not self._over:  # there the controller has the word
+            self._over = True
+            if self._outputs and os.path.isdir(self._outputs):
+                self.upload_folder("outputs", self._outputs)
             self._writer.event("status", v=status, by="program", **fields)
+            self._writer.close()  # whoever makes a thousand children needs their files closed
         self.flush()
 
     def __enter__(self):
@@ -326,51 +351,47 @@ class Run:
         """Have everything that was logged on disk."""
         self._writer.flush()
 
-    def _guard(self, action, *args, **kwargs):
+    def _guard(self, action, *args):
         """Do ``action``; trouble of the storage is said once and recorded, and the program goes on."""
         try:
-            action(*args, **kwargs)
-            return True
+            action(*args)
         except OSError as error:
             warn("run %s: %s" % (self.id, error))
             self._writer.event("trouble", m=str(error))
-            return False
 
 
-def _copy(source, target):
-    """Copy a file to a path, or a stream to a stream."""
-    import shutil  # brings a dozen modules along, which a program that only logs does without
-
-    (shutil.copyfileobj if hasattr(source, "read") else shutil.copyfile)(source, target)
+def _may_be_id(name):
+    return name[:1].isalpha() and name.replace("-", "_").replace(".", "_").isidentifier() and len(name) <= 200
 
 
+def _touch(path):
+    with open(path, "ab"):
+        pass
+
+
+def _has_all(have, wanted):
+    """Whether all that is wanted is there: a name with any value, or names with their values (None: any)."""
+    if isinstance(wanted, str):
+        return wanted in have
+    return all(key in have and (value is None or have[key] == value) for key, value in (wanted or {}).items())
+
+
+def _explained(run, name):
+    """Say of what only the whole package can do where it can be had."""
+    if name in _IN_FULL:
+        raise AttributeError(
+            "Run.%s is not available here: only the tracking part of hpcest travels with a run; "
+            "install hpcest in this environment to use it" % name
+        )
+    raise AttributeError("%r object has no attribute %r" % (type(run).__name__, name))
+
+
+_IN_FULL = frozenset(
+    (
+        "clean", "download_file", "download_files", "get_all_logs", "get_details", "get_details_with_logs", "get_detailed_status",
+        "get_environment", "get_portal_url", "get_snapshot_id", "number", "restore_snapshot", "submit_child",
+        "take_snapshot", "wait_for_completion", "workspace",
+    )
+)  # fmt: skip
+setattr(Run, "__getattr__", _explained)  # noqa: B010  # not in the class, where type checkers would take it for any attribute
 _CONTEXTS: dict = {}  # run folder -> the one Run of this process
-
-
-def _checked_name(name):
-    if not isinstance(name, str) or not name.strip():
-        raise TypeError("the name of a metric must be a text that is not empty, not %r" % (name,))
-    return name
-
-
-def _json(name, value):
-    """A scalar as JSON; the usual types are spelt here, for json.dumps takes several times as long."""
-    value = _scalar(name, value)
-    if isinstance(value, float) and math.isfinite(value):
-        return float.__repr__(value)  # NumPy's own repr says that it is NumPy's
-    return repr(value) if type(value) is int else json.dumps(value)  # NaN and infinities in JSON's spelling
-
-
-def _scalar(name, value):
-    """``value`` as a JSON scalar; numbers of other libraries by their value."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    item = getattr(value, "item", None)
-    if callable(item):
-        value = item()  # NumPy, PyTorch, TensorFlow: raises its own error for more than one element
-        if isinstance(value, (str, bool, int, float)):
-            return value
-    for number in (int, float):
-        if hasattr(value, "__index__" if number is int else "__float__"):
-            return number(value)
-    raise TypeError("metric %r: %s is neither a number nor a text; use log_list, log_row or log_table" % (name, type(value).__name__))

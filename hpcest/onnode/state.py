@@ -29,13 +29,13 @@ WEIGHT = {"controller": 2, "program": 2, "submit": 1, "user": 1, "watch": 0}
 class RunState:
     """The sum of a run's events, metrics left out. ``apply`` events in any order.
 
-    ``tags`` and ``properties`` map a name to ``[time, value]``; a removed tag's value is None.
+    ``tags``, ``properties`` and ``params`` map a name to ``[time, value]``; a removed tag's value is None.
     All attributes hold JSON values, so ``to_json`` and ``from_json`` keep a sum to go on from.
     """
 
     FIELDS = (
         "status", "reason", "message", "attempt", "exit_code", "queued", "started", "ended", "job",
-        "tags", "properties", "names", "children", "usage", "lost", "trashed", "collected", "key", "by",
+        "tags", "properties", "params", "names", "children", "usage", "lost", "trashed", "collected", "key", "by",
     )  # fmt: skip
 
     def __init__(self):
@@ -48,6 +48,7 @@ class RunState:
         self.job = None
         self.tags = {}
         self.properties = {}
+        self.params = {}
         self.names = {}  # display_name and description, like tags
         self.children = []
         self.usage = {}
@@ -105,12 +106,18 @@ class RunState:
         self._newest("tags", event.get("k"), None, (when, writer))
 
     def _on_property(self, event, when, writer):
-        name = event.get("k")  # written once: the first value stays
+        self._first("properties", event, when, writer)
+
+    def _on_param(self, event, when, writer):
+        self._first("params", event, when, writer)
+
+    def _first(self, table, event, when, writer):
+        name, values = event.get("k"), getattr(self, table)  # written once: the first value stays
         if isinstance(name, str):
-            known = self.properties.get(name)
-            if known is None or (when, writer) < (known[0], self.by["properties:" + name]):
-                self.properties[name] = [when, _text(event.get("v"))]
-                self.by["properties:" + name] = writer
+            known, by = values.get(name), table + ":" + name
+            if known is None or (when, writer) < (known[0], self.by[by]):
+                values[name] = [when, _text(event.get("v"))]
+                self.by[by] = writer
 
     def _on_name(self, event, when, writer):
         self._newest("names", "display_name", _text(event.get("v")), (when, writer))

@@ -9,7 +9,7 @@ from pathlib import Path
 from hpcest.errors import UsageError
 from hpcest.kit.yamlfile import decode_document, load
 from hpcest.model.spec import EnvironmentSpec
-from hpcest.sdk.jobfile import FILE_NAME, JobEnvironment, Named, environment_of, load_job, of_kind
+from hpcest.sdk.jobs.file import FILE_NAME, JobEnvironment, Named, environment_of, environment_of_job, of_kind
 from hpcest.sdk.requirements import of_conda_file, of_requirements
 
 YAML = (".yaml", ".yml")
@@ -56,7 +56,7 @@ def _of_yaml(path: Path, named: Named, warn: Callable[[str], None]) -> Environme
     document = load(path)
     keys = set(document.value) if isinstance(document.value, dict) else set()
     if keys & {"command", "script", "environment"}:
-        return load_job(path, warn=warn, named=named).environment
+        return environment_of_job(path, warn=warn, named=named)
     if "dependencies" in keys or not keys & (set(JobEnvironment.__dataclass_fields__) - {"name", "channels", "variables", "prefix"}):
         return of_conda_file(path)
     return environment_of(document, decode_document(JobEnvironment, document))

@@ -38,7 +38,7 @@ WORKSPACE = {
 
 #: Keywords of ``Run.register_model`` and ``Model.register`` → what to do instead.
 MODEL = {
-    **dict.fromkeys(("datasets", "sample_input_dataset", "sample_output_dataset"), "name the data in a tag or a property"),
+    **dict.fromkeys(("sample_input_dataset", "sample_output_dataset"), "name the data in datasets=[('sample', dataset)]"),
     **dict.fromkeys(("resource_configuration", "child_paths"), "hpcest does not deploy models"),
 }
 
@@ -61,15 +61,16 @@ class OffAzureWarning(UserWarning):
     """Keywords were accepted for Azure ML's sake, and have no effect here."""
 
 
-def warn_ignored(where: str, given: Mapping[str, Any], known: Mapping[str, str]) -> None:
+def warn_ignored(where: str, given: Mapping[str, Any], known: Mapping[str, str], own: Iterable[str] = ()) -> None:
     """Warn once of all keywords in ``given`` that have no effect off Azure. Raises SpecError for one that is not ``known``.
 
+    That error names the nearest of those, or of the ``own`` ones that do have an effect.
     A keyword that is None counts as not given. The warning points at the caller's caller.
     """
     reasons: dict[str, list[str]] = {}
     for name, value in given.items():
         if name not in known:
-            raise unknown_keyword(where, name, known)
+            raise unknown_keyword(where, name, [*own, *known])
         if value is not None:
             reasons.setdefault(known[name], []).append(name)
     if reasons:

@@ -13,8 +13,10 @@ from hpcest.kit.codec import decode, encode
 from hpcest.kit.units import parse_memory, parse_signal, parse_time
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Requeue, Resources, RunSpec
 from hpcest.sdk.asked import environment_named, missing, with_packages
+from hpcest.sdk.data.binding import data_named
 from hpcest.sdk.inputs import input_text
-from hpcest.sdk.jobfile import FILE_NAME, Named, load_job, of_kind
+from hpcest.sdk.jobs.assets import Assets
+from hpcest.sdk.jobs.file import FILE_NAME, Named, load_job, of_kind
 
 
 def spec_of(
@@ -25,6 +27,8 @@ def spec_of(
     inputs: Mapping[str, str] | None = None,
     warn: Callable[[str], None] = lambda _: None,
     named: Named = of_kind,
+    assets: Assets | None = None,
+    other_environment: bool = False,
 ) -> RunSpec:
     """The run spec of a script, a job file, or a folder with ``hpcest.yaml``. Raises UsageError, ConfigError.
 
@@ -38,7 +42,9 @@ def spec_of(
         raise missing("file or folder", what)
     if what.suffix in (".yaml", ".yml"):
         given = {name: input_text(value, Path.cwd()) for name, value in (inputs or {}).items()}
-        spec = load_job(what, default_compute=default_compute, given=given, warn=warn, named=named)
+        spec = load_job(
+            what, default_compute=default_compute, given=given, warn=warn, named=named, assets=assets, other_environment=other_environment
+        )
         return replace(spec, source=os.path.abspath(source)) if source else spec
     script = Path(os.path.abspath(what))
     folder = source_of_script(script, source)
@@ -76,7 +82,7 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
         if options.get(name):
             changes[field] = {**getattr(spec, field), **options[name]}
     if options.get("inputs"):
-        changes["inputs"] = {**spec.inputs, **{name: input_text(value, Path.cwd()) for name, value in options["inputs"].items()}}
+        changes.update(_inputs(spec, options["inputs"]))
     if options.get("distribution"):
         kind = options["distribution"]
         changes["distribution"] = None if kind == "none" else Distribution(kind)
@@ -87,6 +93,19 @@ def with_choices(spec: RunSpec, arguments: tuple[str, ...], options: Mapping[str
     changes["requeue"] = _requeue(spec.requeue, options)
     spec = replace(spec, **changes, resources=_resources(spec, options), environment=_environment(spec.environment, options, named))
     return with_settings(spec, options.get("settings") or {})
+
+
+def _inputs(spec: RunSpec, given: Mapping[str, str]) -> dict[str, Any]:
+    """Registered data by its name, anything else as a text. What a job file declares as data it has taken from here already."""
+    data, inputs = dict(spec.data), dict(spec.inputs)
+    for name, value in given.items():
+        named = data_named(value)
+        if named is not None:
+            data[name] = named
+            inputs.pop(name, None)
+        elif name not in data:
+            inputs[name] = input_text(value, Path.cwd())
+    return {"data": data, "inputs": inputs}
 
 
 def _resources(spec: RunSpec, options: Mapping[str, Any]) -> Resources:

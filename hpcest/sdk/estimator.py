@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from hpcest.errors import SpecError
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
 from hpcest.sdk import azure
+from hpcest.sdk.data.binding import Binding
 from hpcest.sdk.distributed import Distributed, Gloo, Mpi, Nccl, ParameterServer
 from hpcest.sdk.environment import lines
-from hpcest.sdk.inputs import input_text
 from hpcest.sdk.requirements import of_conda_file, of_requirements
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hpcest.sdk.dependencies import CondaDependencies
     from hpcest.sdk.environment import Environment
     from hpcest.sdk.run import Run
+    from hpcest.sdk.runconfig.estimatorview import EstimatorRunConfig
     from hpcest.sdk.workspace import Workspace
 
 #: Older spellings of keywords.
@@ -79,8 +80,9 @@ class Estimator:
     environment_definition: Environment | None
     #: Variables that are set for the program.
     environment_variables: dict[str, Any]
-    #: Named inputs: name → path. A path that exists here reaches the program as an absolute one.
-    inputs: dict[str, Any]
+    #: Data: a list of ``dataset.as_named_input('name').as_mount()`` and the like, or a dict of name → data or path. A path
+    #: that exists here reaches the program as an absolute one.
+    inputs: Any
     #: A run (or its id) whose outputs the program finds below $HPCEST_RESUME_FROM.
     resume_from: Run | str | None
     #: The time limit.
@@ -116,7 +118,7 @@ class Estimator:
         user_managed: bool = False,
         environment_definition: Environment | None = None,
         environment_variables: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | Sequence[Any] | None = None,
         resume_from: Run | str | None = None,
         max_run_duration_seconds: int | None = None,
         backend_options: Mapping[str, Any] | None = None,
@@ -155,12 +157,21 @@ class Estimator:
             self.__dict__[name] = list(lines(name, getattr(self, name)))
         return CondaDependencies.over(self.pip_packages, self.conda_packages)
 
+    @property
+    def run_config(self) -> EstimatorRunConfig:
+        """The estimator in the words of a RunConfiguration: what is set there is the estimator's."""
+        from hpcest.sdk.runconfig.estimatorview import EstimatorRunConfig
+
+        return EstimatorRunConfig(self)
+
     def to_spec(self, experiment: str, workspace: Workspace) -> RunSpec:
         """The run spec that this estimator describes now; changing it later does not change the spec. Raises SpecError."""
-        asked = self._asked()
+        asked, bound = self._asked(), Binding()
+        command = self._command(bound)
+        bound.inputs(self.inputs)
         return RunSpec(
             experiment=experiment,
-            command=self._command(),
+            command=command,
             compute=self._compute() or workspace.context.config.default_compute,
             framework=asked.framework if asked and asked.framework and self.framework == "script" else self.framework,
             framework_options={**self._options(), **(asked.options if asked else {})},
@@ -169,7 +180,9 @@ class Estimator:
             environment_variables=_texts("environment_variables", self.environment_variables),
             resources=self._resources(),
             distribution=self._distribution(),
-            inputs={name: input_text(value, Path.cwd()) for name, value in _mapping("inputs", self.inputs).items()},
+            inputs=bound.texts,
+            data=bound.data,
+            outputs=bound.outputs,
             resume_from=self._resumed(workspace),
             options=_plain("backend_options", _mapping("backend_options", self.backend_options)),
         )
@@ -185,11 +198,11 @@ class Estimator:
             raise SpecError(f"compute_target must be the name of a compute target, not {target!r}", hint="see: hpcest compute list")
         return name or ""
 
-    def _command(self) -> Command:
+    def _command(self, bound: Binding) -> Command:
         if (self.entry_script is None) == (self.command is None):
             raise SpecError("an estimator needs either entry_script or command", hint="for example entry_script='train.py'")
         if self.command is None:
-            return Command(script=str(self.entry_script), arguments=arguments(self.script_params))
+            return Command(script=str(self.entry_script), arguments=arguments(bound.params(self.script_params)))
         if self.script_params:
             raise SpecError("script_params go with an entry_script; a command takes none", hint="write them into the command")
         return Command(line=str(self.command))

@@ -6,15 +6,20 @@ one that leads out of it is left alone, for who copies may read more than who wr
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.kit.files import written_beside
 from hpcest.onnode.run import artifact_names, artifact_path
+
+#: Puts the content of the first file at the second path, which is new or may be replaced.
+Put = Callable[[Path, Path], object]
+_FICLONE = 0x40049409  # of <linux/fs.h>
 
 
 def path_of(folder: str, name: str) -> Path:
@@ -77,16 +82,41 @@ def copy_files(folder: str, pairs: Sequence[tuple[str, Path]]) -> list[str]:
     return left_out
 
 
-def copy_whole(source: Path, target: Path, root: Path | None = None, *, _above: tuple[Path, ...] = ()) -> None:
+def clone(source: Path, target: Path) -> object:
+    """Copy a file; where the file system can, both share their blocks until one is written to (XFS, Btrfs, …)."""
+    try:
+        with open(source, "rb") as reading, open(target, "wb") as writing:
+            return fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
+    except OSError:
+        return shutil.copyfile(source, target)
+
+
+def share(source: Path, target: Path) -> object:
+    """Have one file under both names, which nobody may write to any more; a clone where that can't be.
+
+    Root may write to any file, and a file of somebody else can't be made read-only: these are cloned.
+    """
+    found = source.stat()
+    if os.geteuid() != 0 and found.st_uid == os.geteuid():
+        try:
+            os.link(source.resolve(), target)
+            target.chmod(stat.S_IMODE(found.st_mode) & ~0o222)
+            return target
+        except OSError:  # another file system, or one without links
+            target.unlink(missing_ok=True)
+    return clone(source, target)
+
+
+def copy_whole(source: Path, target: Path, root: Path | None = None, *, put: Put = shutil.copyfile, _above: tuple[Path, ...] = ()) -> None:
     """Copy a file, or a folder with everything in it, to ``target``, which is new or a folder to add to.
 
     Links are copied as what they lead to, so that the copy is complete, unless they lead to something within
     the folder itself. With ``root`` nothing may lead out of it. Raises SpecError for that, for links that
-    lead nowhere or in a circle, and for pipes and the like; OSError.
+    lead nowhere or in a circle, and for pipes and the like; OSError. ``put`` is how each file is copied.
     """
     _check(source, root)
     if not source.is_dir():
-        shutil.copyfile(source, target)
+        put(source, target)
         return
     top = source.resolve()
     if top in _above:
@@ -100,9 +130,9 @@ def copy_whole(source: Path, target: Path, root: Path | None = None, *, _above: 
             here.symlink_to(os.path.relpath(path.resolve(), path.parent.resolve()))
             continue
         if not path.is_dir():
-            shutil.copyfile(path, here)
+            put(path, here)
         elif path.is_symlink():
-            copy_whole(path.resolve(), here, root, _above=(*_above, top))
+            copy_whole(path.resolve(), here, root, put=put, _above=(*_above, top))
         else:
             here.mkdir(exist_ok=True)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
+from hpcest.onnode.record import get_json
 from hpcest.sdk import registry
 from hpcest.sdk.azure import MODEL, warn_ignored
 from hpcest.sdk.experiment import has_all
-from hpcest.sdk.files import copy_whole
+from hpcest.sdk.files import clone, copy_whole, share
+from hpcest.sdk.modeledits import ModelEdits
 
 if TYPE_CHECKING:
     from hpcest.sdk.run import Run
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 Filter = Mapping[str, str | None] | Sequence[str | Sequence[str]]
 
 
-class Model:
+class Model(ModelEdits):
     """One version of a registered model: ``Model(workspace, 'iris')`` is the latest, ``Model(workspace, id='iris:3')`` the third.
 
     ``tags``, ``properties``, ``run_id`` and ``model_framework`` narrow the choice. Its attributes are ``name``,
@@ -58,21 +60,6 @@ class Model:
     def id(self) -> str:
         """``name:version``"""
         return f"{self.name}:{self.version}"
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """The tags, as a dict of its own."""
-        return dict(self._facts.get("tags") or {})
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """The properties, as a dict of its own."""
-        return dict(self._facts.get("properties") or {})
-
-    @property
-    def description(self) -> str:
-        """What it is."""
-        return str(self._facts.get("description", ""))
 
     @property
     def created_time(self) -> float:
@@ -118,19 +105,23 @@ class Model:
         tags: Mapping[str, object] | None = None,
         properties: Mapping[str, object] | None = None,
         description: str | None = None,
+        datasets: Sequence[tuple[str, Any]] | None = None,
         *,
         model_framework: str | None = None,
         model_framework_version: str | None = None,
         run_id: str = "",
         root: Path | None = None,
+        settled: bool = False,
         **azure: Any,
     ) -> Model:
-        """Copy a file or folder into the registry as the next version of ``model_name``; return it.
+        """Take a file or folder into the registry as the next version of ``model_name``; return it.
 
+        What is copied shares its blocks with the original where the file system can; what is ``settled``, so that nobody
+        is to write to it any more, is made read-only and not copied. ``datasets`` are pairs of a word and a dataset.
         Links are followed; with ``root`` none may lead out of it. Raises SpecError for a name that no model can
         have and for what can't be copied whole, HpcestError.
         """
-        warn_ignored("Model.register", azure, MODEL)
+        warn_ignored("Model.register", azure, MODEL, ("datasets", "tags", "properties", "description"))
         facts = {
             "run_id": run_id,
             "description": description or "",
@@ -138,8 +129,24 @@ class Model:
             "properties": {str(key): str(value) for key, value in (properties or {}).items()},
             "framework": model_framework or "",
             "framework_version": model_framework_version or "",
+            "datasets": [[str(word), _told(dataset)] for word, dataset in datasets or ()],
+            "made": _made_of(workspace, run_id) if run_id else {},
         }
-        return cls._of(workspace, model_name, registry.register(workspace.folder, model_name, Path(model_path), facts, root))
+        put = share if settled else clone
+        return cls._of(workspace, model_name, registry.register(workspace.folder, model_name, Path(model_path), facts, root, put=put))
+
+    @property
+    def datasets(self) -> dict[str, list[str]]:
+        """The datasets that were named when it was registered, by the word for what they were used: ``name:version`` each."""
+        found: dict[str, list[str]] = {}
+        for word, dataset in self._facts.get("datasets") or ():
+            found.setdefault(word, []).append(dataset)
+        return found
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """Where it comes from: ``run_id``, ``snapshot`` (of the code), ``environment`` (the key of its lock), ``data`` that it read."""
+        return {"run_id": self.run_id, "snapshot": "", "environment": "", "data": {}, **(self._facts.get("made") or {})}
 
     @classmethod
     def _of(cls, workspace: Workspace, name: str, version: int) -> Model:
@@ -163,7 +170,7 @@ class Model:
         """The registered models, by name and newest version first; ``latest`` gives one of each name.
 
         ``tags`` is a dict, or Azure ML's list of names and ``[name, value]``; ``properties`` likewise.
-        ``dataset_id``, ``expand`` and ``page_count`` have no effect.
+        ``dataset_id`` is ``name:version``. ``expand`` and ``page_count`` have no effect.
         """
         conditions = {"tags": tags, "properties": properties, "run_id": run_id, "model_framework": model_framework}
         found: dict[tuple[str, int], Model] = {}
@@ -174,7 +181,7 @@ class Model:
                 model = Model._of(workspace, model_name, version)
             except UnknownNameError:
                 continue  # deleted between the listing and now
-            if model._meets(conditions):
+            if model._meets(conditions) and (dataset_id is None or model._read(dataset_id)):
                 found[model_name, 0 if latest else version] = model
         return [*found.values()]
 
@@ -183,6 +190,15 @@ class Model:
         return all(conditions[key] in (None, value) for key, value in plain.items()) and all(
             has_all(have, _wanted(conditions[key])) for key, have in (("tags", self.tags), ("properties", self.properties))
         )
+
+    def _read(self, dataset_id: str) -> bool:
+        """Whether the dataset was named for it, or read by its run."""
+        return any(dataset_id in named for named in (*self.datasets.values(), self.lineage["data"].values()))
+
+    @staticmethod
+    def deserialize(workspace: Workspace, model_payload: Mapping[str, Any]) -> Model:
+        """The model that ``serialize`` has described. Raises UnknownNameError."""
+        return Model(workspace, id=str(model_payload["id"]))
 
     @staticmethod
     def get_model_path(model_name: str, version: int | None = None, _workspace: Workspace | None = None) -> str:
@@ -217,7 +233,7 @@ class Model:
         """All that is known of the model.
 
         ``name``, ``version``, ``id``, ``created`` (seconds since the epoch), ``description``, ``run_id``,
-        ``framework``, ``framework_version``, ``tags``, ``properties``, ``path``.
+        ``framework``, ``framework_version``, ``tags``, ``properties``, ``datasets``, ``lineage``, ``path``.
         """
         return {
             "name": self.name,
@@ -230,11 +246,34 @@ class Model:
             "framework_version": self.framework_version,
             "tags": self.tags,
             "properties": self.properties,
+            "datasets": self.datasets,
+            "lineage": self.lineage,
             "path": str(self.path),
         }
 
     def __repr__(self) -> str:
         return f"Model(name={self.name!r}, version={self.version})"
+
+
+def _told(dataset: Any) -> str:
+    """A dataset as the record names it: by its id, or what it was made of."""
+    dataset = getattr(dataset, "dataset", dataset)  # of a DatasetConsumptionConfig
+    return str(getattr(dataset, "id", None) or getattr(dataset, "digest", "") or dataset)
+
+
+def _made_of(workspace: Workspace, run_id: str) -> dict[str, Any]:
+    """The code, the environment and the data of a run."""
+    folder = workspace.folder.run(run_id)
+    spec = (get_json(str(folder.header)) or {}).get("spec") or {}
+    data = {name: facts for name, facts in (spec.get("data") or {}).items() if isinstance(facts, dict)}
+    return {
+        "snapshot": spec.get("snapshot") or "",
+        "environment": (get_json(str(folder.lock)) or {}).get("key") or "",
+        "data": {
+            name: f"{facts['dataset']}:{facts.get('version', 0)}" if facts.get("dataset") else facts.get("digest", "")
+            for name, facts in data.items()
+        },
+    }
 
 
 def _named(reference: str) -> tuple[str, int | None]:

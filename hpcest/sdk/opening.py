@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.onnode.record import EventWriter
+
+#: An announcement has every index look at the run for two minutes more: this often is enough while lines are added.
+ANNOUNCED_FOR_S = 10.0
 
 
 def inside_a_run() -> bool:
@@ -28,16 +32,20 @@ def writer_of(folder: str) -> EventWriter:
 
 
 class AnnouncingWriter(EventWriter):
-    """Tells the history of every line, which no longer looks at a run that has ended."""
+    """Tells the history that lines were added, which no longer looks at a run that has ended."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder, "user")
         self._workspace = WorkspaceFolder(Path(folder).parents[2])
+        self._announced = -ANNOUNCED_FOR_S
 
     def write(self, data: bytes) -> None:
         """Append whole lines; never raises for trouble of the storage."""
-        from hpcest.history.edits import announce
-
         super().write(data)
-        with contextlib.suppress(OSError):
-            announce(self._workspace, os.path.basename(self.folder))
+        now = time.monotonic()
+        if now - self._announced >= ANNOUNCED_FOR_S:
+            from hpcest.history.edits import announce
+
+            self._announced = now
+            with contextlib.suppress(OSError):
+                announce(self._workspace, os.path.basename(self.folder))

@@ -2,6 +2,7 @@
 
     .hpcest/models/NAME/VERSION/model.json     name, version, where it came from, tags
     .hpcest/models/NAME/VERSION/data/…         the file or folder itself
+    .hpcest/models/NAME/VERSION/events/…       tags, properties and descriptions that were given later
     .hpcest/models/NAME/VERSION.deleted        the number was given, and is not given again
     .hpcest/models/NAME/.new-…                 a version that is being written, .gone-… one that is being removed
 
@@ -25,7 +26,7 @@ from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.kit.files import read_json, write_json
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.onnode import processes
-from hpcest.sdk.files import copy_whole
+from hpcest.sdk.files import Put, clone, copy_whole
 
 _LONGEST = 200  # bytes of a folder's name, with room for what is put before and after it
 _OWNER = "owner.json"
@@ -84,8 +85,10 @@ def read(workspace: WorkspaceFolder, name: str, version: int) -> dict[str, Any]:
     return facts
 
 
-def register(workspace: WorkspaceFolder, name: str, source: Path, facts: dict[str, Any], root: Path | None = None) -> int:
-    """Copy ``source`` into the registry as the next version of ``name``; return its number.
+def register(
+    workspace: WorkspaceFolder, name: str, source: Path, facts: dict[str, Any], root: Path | None = None, *, put: Put = clone
+) -> int:
+    """Take ``source`` into the registry as the next version of ``name``, by ``put`` for each file; return its number.
 
     With ``root`` no link of it may lead out of there. Raises SpecError for what can't be copied whole, HpcestError.
     """
@@ -98,7 +101,7 @@ def register(workspace: WorkspaceFolder, name: str, source: Path, facts: dict[st
         (beside / "data").mkdir(parents=True)
         write_json(beside / _OWNER, processes.identity())
         _sweep(folder)
-        copy_whole(source, beside / "data" / (file or "model"), root)
+        copy_whole(source, beside / "data" / (file or "model"), root, put=put)
         return _publish(beside, {"name": name, "created": time.time(), "file": file or "model", **facts})
     except OSError as error:
         raise HpcestError(f"the model {name!r} can't be registered in {folder}: {error.strerror or error}") from error

@@ -3,54 +3,77 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcest.errors import HpcestError, RunFailedError, SpecError, UnknownNameError
-from hpcest.onnode.events import read_run
-from hpcest.onnode.record import EventWriter, get_json
+from hpcest.errors import HpcestError, UnknownNameError
+from hpcest.onnode.record import EventWriter
 from hpcest.sdk import files
-from hpcest.sdk.experiment import has_all
+from hpcest.sdk.experiment import has_all, runs_of
 from hpcest.sdk.opening import find_run, inside_a_run, writer_of
-from hpcest.sdk.runfiles import RunFiles
+from hpcest.sdk.runsource import RunSource
 
 if TYPE_CHECKING:
-    from hpcest.lifecycle.watch import Seen
-    from hpcest.model.folders import RunFolder
-    from hpcest.sdk.environment import Environment
-    from hpcest.sdk.experiment import Experiment
+    from hpcest.onnode.state import RunState
+    from hpcest.sdk.compute import ComputeTarget
+    from hpcest.sdk.experiment import Experiment, Submittable
     from hpcest.sdk.model import Model
     from hpcest.sdk.workspace import Workspace
 
+#: A type of run → what makes the object for a run of that type; see ``Run.add_type_provider``.
+_PROVIDERS: dict[str, Callable[[Any, str], Any]] = {}
 
-class Run(RunFiles):
+
+class Run(RunSource):
     """One run of an experiment; everything that it can log inside a program it can log here too.
 
     ``Run(experiment, run_id)`` or ``Run.get(workspace, run_id)`` opens an existing one. Inside a
-    program ``Run.get_context()`` is the run that the program was started as.
+    program ``Run.get_context()`` is the run that the program was started as. ``outputs`` is a folder whose files are kept
+    as the run's outputs when ``complete()`` or ``fail()`` ends it.
     """
 
-    def __init__(self, experiment: Experiment | str, run_id: str | EventWriter | None = None) -> None:
+    def __init__(self, experiment: Experiment | str, run_id: str | EventWriter | None = None, outputs: str | Path | None = None) -> None:
         self._experiment: Experiment | None = None
+        kept = os.path.abspath(outputs) if outputs else None
         if isinstance(experiment, str):  # a run folder, as the tracking part makes them
-            super().__init__(experiment, run_id if isinstance(run_id, EventWriter) and inside_a_run() else writer_of(experiment))
+            self._open(experiment, kept)
+            if isinstance(run_id, EventWriter) and inside_a_run():
+                self._writer = run_id
             return
-        super().__init__(folder := find_run(experiment.workspace.folder, str(run_id)), writer_of(folder))
+        self._open(find_run(experiment.workspace.folder, str(run_id)), kept)
         mine = str(self._spec.get("experiment", ""))
         if mine != experiment.name:
             hint = f"it belongs to {mine!r}; Run.get(workspace, id) finds the runs of all experiments"
             raise UnknownNameError(f"run of experiment {experiment.name!r}", self.id, (), hint=hint)
         self._experiment = experiment
 
+    @cached_property
+    def _writer(self) -> EventWriter:
+        """Made when something is to be written: most runs are only looked at."""
+        if not inside_a_run():
+            self._check_there()  # a run that was deleted must not come back as a folder with one event in it
+        return writer_of(self.folder)
+
+    @classmethod
+    def _opened(cls, experiment: Experiment, folder: str) -> Run:
+        """The run in a run folder, of an experiment that is known to be its own."""
+        found = cls(folder)
+        found._experiment = experiment
+        provider = _PROVIDERS.get(found.type)
+        return provider(experiment, found.id) if provider else found
+
     @classmethod
     def get(cls, workspace: Workspace, run_id: str) -> Run:
         """The run with that id, a unique prefix of it, or ``@latest``. Raises UnknownNameError."""
-        found = cls(find_run(workspace.folder, str(run_id)))
-        found._experiment = _experiment_of(workspace, found._spec)
-        return found
+        folder = find_run(workspace.folder, str(run_id))
+        return cls._opened(_experiment_of(workspace, cls(folder)._spec), folder)
+
+    @staticmethod
+    def add_type_provider(runtype: str, run_factory: Callable[[Experiment, str], Run]) -> None:
+        """Have runs of the type ``runtype`` (see ``type``) opened by ``run_factory(experiment, run_id)``, in this process."""
+        _PROVIDERS[runtype] = run_factory
 
     @staticmethod
     def list(
@@ -63,6 +86,17 @@ class Run(RunFiles):
     ) -> Iterator[Run]:
         """The same as ``experiment.get_runs``."""
         return experiment.get_runs(type, tags, properties, include_children, status=status)
+
+    @staticmethod
+    def list_by_compute(
+        compute: ComputeTarget,
+        type: str | None = None,
+        tags: Mapping[str, str | None] | str | None = None,
+        properties: Mapping[str, str | None] | str | None = None,
+        status: str | None = None,
+    ) -> Iterator[Run]:
+        """The runs of all experiments that were submitted to a compute target, newest first."""
+        return runs_of(compute.workspace, type, tags, properties, status, compute=compute.name)
 
     # ------------------------------------------------------------------ where it belongs
     @property
@@ -80,10 +114,6 @@ class Run(RunFiles):
         return self.experiment.workspace
 
     @property
-    def _paths(self) -> RunFolder:
-        return self.workspace.folder.run(self.id)
-
-    @property
     def parent(self) -> Run | None:
         """The run that this one is a child of; None if there is none, or it was deleted."""
         return _there(self.workspace, self._spec.get("parent"))
@@ -92,6 +122,15 @@ class Run(RunFiles):
     def type(self) -> str:
         """The framework of the run; empty for a child that a program made."""
         return str(self._spec.get("framework", "script"))
+
+    @property
+    def number(self) -> int:
+        """Which run of its experiment it is, counted from 1 and children among them; deleted runs don't count."""
+        from hpcest.history import query
+        from hpcest.lifecycle.collect import refresh
+
+        refresh(self.workspace.context)
+        return query.number_of(self.workspace.folder, self.id)
 
     @property
     def display_name(self) -> str:
@@ -113,95 +152,6 @@ class Run(RunFiles):
         self._writer.event("description", v=str(value))
         self._edited()
 
-    # ------------------------------------------------------------------ status
-    def _look(self) -> Seen:
-        from hpcest.lifecycle.watch import look_at
-
-        return look_at(self.workspace.context, self._paths)
-
-    def get_status(self) -> str:
-        """The status now, one of Azure ML's: NotStarted, Preparing, Queued, Running, …, Completed, Failed, Canceled."""
-        return str(self._look().status)
-
-    @property
-    def status(self) -> str:
-        """The same as ``get_status()``."""
-        return self.get_status()
-
-    def get_detailed_status(self) -> dict[str, Any]:
-        """The status now with its ``reason``, the sentence ``details`` that says why, and the backend's own ``facts``."""
-        seen = self._look()
-        return {"status": str(seen.status), "reason": str(seen.reason), "details": seen.message, "facts": dict(seen.facts)}
-
-    def get_details(self) -> dict[str, Any]:
-        """What is known of the run, in Azure ML's keys.
-
-        ``runId``, ``target``, ``status``, ``startTimeUtc``, ``endTimeUtc``, ``error`` (where it failed),
-        ``properties``, ``tags``, ``inputDatasets``, ``outputDatasets``, ``runDefinition`` (the spec),
-        ``logFiles`` (name → path), ``submittedBy``.
-        """
-        seen, header = self._look(), get_json(str(self._paths.header)) or {}
-        details: dict[str, Any] = {
-            "runId": self.id,
-            "target": self._spec.get("compute", "local"),
-            "status": str(seen.status),
-            "startTimeUtc": _utc(seen.state.started),
-            "endTimeUtc": _utc(seen.state.ended),
-            "properties": self.get_properties(),
-            "tags": self.get_tags(),
-            "inputDatasets": [],
-            "outputDatasets": [],
-            "runDefinition": self._spec,
-            "logFiles": {name: str(Path(self.folder) / name) for name in self._log_names()},
-            "submittedBy": header.get("user", ""),
-        }
-        if str(seen.status) == "Failed":
-            details["error"] = {"code": str(seen.reason), "message": seen.message}
-        return details
-
-    def get_details_with_logs(self) -> dict[str, Any]:
-        """``get_details()`` with the text of each log in place of its path."""
-        details = self.get_details()
-        logs = {name: files.artifact(self.folder, name) for name in details["logFiles"]}
-        details["logFiles"] = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in logs.items()}
-        return details
-
-    def wait_for_completion(
-        self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
-    ) -> dict[str, Any]:
-        """Wait until the run has ended, printing its log as it grows where ``show_output``; return its details.
-
-        Raises RunFailedError if it ended in another way than Completed, unless ``raise_on_error`` is
-        False. Interrupting the wait leaves the run alone.
-        """
-        from hpcest.lifecycle import follow
-
-        context = self.workspace.context
-        if show_output:
-            for item in follow.follow(context, self._paths):
-                if isinstance(item, str):
-                    _show(item)
-                else:
-                    sys.stderr.write(f"{self.id}: {item.status}{'; ' + item.message if item.message else ''}\n")
-        seen = follow.wait(context, self._paths)
-        if raise_on_error and str(seen.status) != "Completed":
-            message = f"run {self.id} ended as {seen.status}: {seen.message or seen.reason or 'no reason was recorded'}"
-            raise RunFailedError(message, run_id=self.id, status=str(seen.status), hint=f"see its log: hpcest logs {self.id}")
-        return self.get_details()
-
-    def cancel(self) -> None:
-        """Ask for the end of the run: its program gets TERM, and after the grace period KILL. A run that has ended stays as it is."""
-        from hpcest.lifecycle.watch import cancel
-
-        cancel(self.workspace.context, self._paths)
-
-    def _end(self, status: str, **fields: Any) -> None:
-        """A submitted run ends when its program does, whatever is said inside it or here."""
-        if (get_json(os.path.join(self.folder, "run.json")) or {}).get("kind") == "run":
-            self.flush()
-        else:
-            super()._end(status, **fields)
-
     # ------------------------------------------------------------------ children
     def get_children(
         self,
@@ -215,17 +165,28 @@ class Run(RunFiles):
 
         ``tags`` and ``properties`` as in ``Experiment.get_runs``.
         """
-        made = [child for child in (_there(self.workspace, child_id) for child_id in read_run(self.folder)[0].children) if child]
-        for child in sorted(made, key=lambda child: child._created):
+        made = [child for child in (_there(self.workspace, child_id) for child_id in self._state().children) if child]
+        for child in sorted(made, key=lambda child: child._made):
             wanted = has_all(child.get_tags(), tags) and has_all(child.get_properties(), properties)
             if wanted and type in (None, child.type) and (status is None or child.get_status() == status):
                 yield child
             if recursive:
                 yield from child.get_children(True, tags, properties, type, status)
 
-    @property
-    def _created(self) -> float:
-        return float((get_json(os.path.join(self.folder, "run.json")) or {}).get("created") or 0.0)
+    def submit_child(
+        self, config: Submittable, tags: Mapping[str, object] | None = None, *, say: Callable[[str], None] | None = None
+    ) -> Run:
+        """Submit a run below this one and return it, from inside a program too; as ``Experiment.submit``."""
+        child = self.experiment._submit_below(self.id, config, tags, say)
+        self._writer.event("child", id=child.id)
+        self._edited()
+        return child
+
+    def _state(self) -> RunState:
+        found: RunState = super()._state()
+        if not inside_a_run():
+            self._check_there()
+        return found
 
     def get_metrics(
         self, name: str | None = None, recursive: bool = False, run_type: str | None = None, populate: bool = False
@@ -234,38 +195,12 @@ class Run(RunFiles):
 
         ``recursive`` gives run id → such a dict, for this run and all runs below it.
         """
-        mine: dict[str, Any] = super().get_metrics(name)
-        if not recursive:
-            return mine
-        return {self.id: mine, **{child.id: child.get_metrics(name) for child in self.get_children(True, type=run_type)}}
+        found = super().get_metrics(name, recursive, run_type)
+        if not inside_a_run():
+            self._check_there()
+        return found
 
     # ------------------------------------------------------------------ files
-    def get_environment(self) -> Environment:
-        """The environment that the run asked for."""
-        from hpcest.kit.codec import decode
-        from hpcest.model.spec import EnvironmentSpec
-        from hpcest.sdk.environment import Environment
-
-        return Environment.from_spec(decode(EnvironmentSpec, self._spec.get("environment") or {}))
-
-    def get_snapshot_id(self) -> str:
-        """The digest of the snapshot that the run was started from; empty for a child that a program made."""
-        return str(self._spec.get("snapshot", ""))
-
-    def restore_snapshot(self, snapshot_id: str | None = None, path: str | Path | None = None) -> str:
-        """Lay the run's source out again in ``path`` (a folder named by the snapshot by default); return that path.
-
-        Raises SnapshotError where something is in the way, SpecError for a run without a snapshot.
-        """
-        from hpcest.lifecycle.snapshot import restore
-
-        digest = snapshot_id or self.get_snapshot_id()
-        if not digest:
-            raise SpecError(f"run {self.id} has no snapshot: it was made by a program", hint="restore that of its parent")
-        target = Path(path or f"snapshot_{digest[:12]}")
-        restore(digest, self.workspace.folder, target)
-        return str(target)
-
     def get_portal_url(self) -> str:
         """The run folder as a ``file://`` link."""
         return Path(self.folder).as_uri()
@@ -279,29 +214,37 @@ class Run(RunFiles):
         model_framework: str | None = None,
         model_framework_version: str | None = None,
         description: str | None = None,
+        datasets: Sequence[tuple[str, Any]] | None = None,
         **azure: Any,
     ) -> Model:
         """Register a file or folder of this run (all of ``outputs`` by default) as the next version of a model.
 
+        Of a run that has ended nothing is copied on the same file system: its files are the model's, and read-only from
+        then on. ``datasets`` are pairs of a word and a dataset; those that the run itself reads are kept anyway.
         Raises UnknownNameError if there is nothing of that name, SpecError for what can't be copied whole.
         """
         from hpcest.sdk.azure import MODEL, warn_ignored
         from hpcest.sdk.model import Model
 
-        warn_ignored("Run.register_model", azure, MODEL)
+        warn_ignored("Run.register_model", azure, MODEL, ("datasets", "tags", "properties", "description"))
         name = model_path or "outputs"
         source = files.path_of(self.folder, name)
         if not source.exists() or (source.is_dir() and not any(source.iterdir())):
             raise UnknownNameError(f"file of run {self.id}", name, self.get_file_names())
         return Model.register(
-            self.workspace, source, model_name, tags, properties, description, model_framework=model_framework,
-            model_framework_version=model_framework_version, run_id=self.id, root=Path(self.folder),
+            self.workspace, source, model_name, tags, properties, description, datasets, model_framework=model_framework,
+            model_framework_version=model_framework_version, run_id=self.id, root=Path(self.folder), settled=self._look().status.finished,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ edits
-    def tag(self, key: str, value: str | None = "") -> None:
+    def tag(self, key: str, value: object = "") -> None:
         """Set a tag; it may be changed and removed later."""
         super().tag(key, value)
+        self._edited()
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set several tags."""
+        super().set_tags(tags)
         self._edited()
 
     def remove_tags(self, tags: Sequence[str] | str) -> None:
@@ -320,6 +263,11 @@ class Run(RunFiles):
             raise HpcestError(f"run {self.id} can't be changed", hint=f"see whether {self.folder}/events can be written")
 
 
+def get_run(experiment: Experiment, run_id: str, rehydrate: bool = True, clean_up: bool = True) -> Run:
+    """The run of the experiment with that id. ``rehydrate`` and ``clean_up`` have no effect: a run is a folder, opened as it is."""
+    return Run._opened(experiment, Run(experiment, run_id).folder)
+
+
 def _experiment_of(workspace: Workspace, spec: Mapping[str, Any]) -> Experiment:
     from hpcest.sdk.experiment import Experiment
 
@@ -330,17 +278,3 @@ def _there(workspace: Workspace, run_id: object) -> Run | None:
     """The run with that whole id, if there still is one: what a program recorded is not trusted to be an id."""
     known = isinstance(run_id, str) and os.path.basename(run_id) == run_id and workspace.folder.run(run_id).header.is_file()
     return Run.get(workspace, str(run_id)) if known else None
-
-
-def _show(text: str) -> None:
-    """Part of a log, to stdout, whose encoding may not have all of its characters."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-    sys.stdout.flush()
-
-
-def _utc(seconds: float | None) -> str | None:
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc).isoformat() if seconds else None
-    except (OverflowError, ValueError, OSError):  # a writer whose clock is beyond all years
-        return None

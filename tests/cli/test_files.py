@@ -15,7 +15,8 @@ from hpcest.model.folders import WorkspaceFolder
 Hpcest = Callable[..., Any]
 MakeRun = Callable[..., Any]
 MODEL_KEYS = [
-    "name", "version", "id", "created", "description", "run_id", "framework", "framework_version", "tags", "properties", "path",
+    "name", "version", "id", "created", "description", "run_id", "framework", "framework_version", "tags", "properties", "datasets",
+    "lineage", "path",
 ]  # fmt: skip
 
 

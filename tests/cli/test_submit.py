@@ -140,7 +140,7 @@ def test_a_dry_run_records_nothing(hpcest: Hpcest, workspace: WorkspaceFolder) -
     assert shown["program"].endswith(" hello.py 'a b' '$RANK'")
     assert "\n             API_KEY=***\n" in done.out
     assert "hunter2" not in done.out + done.err
-    assert "warning: job.yaml:2: services has no effect off Azure\n" in done.err
+    assert "warning: job.yaml:2: services has no effect off Azure: hpcest opens no services" in done.err
     done = hpcest("submit", "job.yaml", "--dry-run", "--json")
     assert set(done.json) == {"spec", "plan"}
     assert set(done.json["plan"]) == {"run_id", "compute", "backend", "launch", "options", "environment"}

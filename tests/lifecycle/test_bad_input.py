@@ -64,7 +64,7 @@ def test_an_option_that_can_not_be(site: Site, options: list[str], thing: str, n
         ("script: train.py\nframework: scrpt\n", "", "did you mean 'script'?"),
         ("script: train.py\nenvironment: hst\n", "", "did you mean 'host'?"),
         ("script: trian.py\n", "", "did you mean 'train.py'?"),
-        ("script: train.py\ncode: ../no-such\n", "", "does not exist"),
+        ("script: train.py\ncode: ../no-such\n", "", "relative to the job file"),
         ("command: train ${{inputs.data}}\n", ":1: ", "${{inputs.data}}"),
         ("script: train.py\ncommand: ls\n", "", "'script'"),
         ("- script: train.py\n", ":1: ", "a mapping"),

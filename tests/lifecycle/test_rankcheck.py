@@ -13,7 +13,8 @@ GOOD = {
     "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "NODE_RANK": "0", "HPCEST_NODE_COUNT": "2",
     "HPCEST_CPUS": "1", "MASTER_ADDR": "n1", "MASTER_PORT": "1", "HPCEST_PEERS": "n1:1,n1:2,n2:3,n2:4", "TF_CONFIG": "{}",
     "HPCEST_RUN_ID": "r", "HPCEST_ATTEMPT": "0", "HPCEST_OUTPUT_DIR": "/o", "OMPI_COMM_WORLD_RANK": "1",
-    "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "AZ_BATCHAI_TASK_INDEX": "1", "AZ_BATCHAI_MPI_MASTER_NODE": "n1",
+    "AZUREML_CR_NODE_RANK": "0", "AZUREML_RUN_ID": "r", "AZUREML_OUTPUT_DIRECTORY": "/o",
 }  # fmt: skip
 
 
@@ -24,6 +25,7 @@ GOOD = {
         ({"RANK": ""}, "RANK is not set"),
         ({"RANK": "one"}, "RANK=one is no number"),
         ({"RANK": "4", "OMPI_COMM_WORLD_RANK": "4"}, "RANK=4 is not below 4"),
+        ({"AZUREML_RUN_ID": "q"}, "AZUREML_RUN_ID=q, and HPCEST_RUN_ID=r"),
         ({"LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK=1 is not below 1"),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_SIZE=2, and WORLD_SIZE=4"),
         ({"HPCEST_PEERS": "n1:1"}, "HPCEST_PEERS names 1 ranks, and there are 4"),

@@ -200,6 +200,32 @@ def test_a_port_that_is_taken(room: Room) -> None:
         meeting.open_beside(room.env, 2, set(), 1.0)
 
 
+def test_rank_0_is_answered_last(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm ends the meeting's server with the program of rank 0, which may take no time at all."""
+    answered: list[int] = []
+    send = meeting._send
+
+    def noted(one: socket.socket, text: bytes) -> None:
+        answered.append(ends[one.getpeername()[1]])
+        send(one, text)
+
+    monkeypatch.setattr(meeting, "_send", noted)
+    server = socket.create_server(("127.0.0.1", room.port), reuse_port=True)
+    ends: dict[int, int] = {}
+    ranks = []
+    for rank in range(4):
+        ranks.append(room.connected(json.dumps({"word": "word", "rank": rank, "me": {}}).encode() + b"\n"))
+        ends[ranks[-1].getsockname()[1]] = rank
+    host = meeting._Meeting(server, "word", 4, set())
+    host.hold(20.0)
+    assert answered == [3, 2, 1, 0]
+    for one in ranks:
+        with one, one.makefile("rb") as stream:
+            assert "all" in json.loads(stream.readline())
+    for end, _ in host._here.values():  # in earnest they go with the process
+        end.close()
+
+
 def test_servants_outlast_the_others(room: Room) -> None:
     """Their connections end with the last of the others', and not before; what is said meanwhile doesn't matter."""
     room.open(4, servants=(1, 3))

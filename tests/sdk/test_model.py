@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hpcest import Model, Run, Workspace
+from hpcest import Dataset, Model, Run, Workspace
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.sdk.azure import OffAzureWarning
 
@@ -37,6 +38,7 @@ def test_a_file_of_a_run(workspace: Workspace, made_run: MakeRun, project: Path)
     assert made == {
         "name": "iris", "version": 1, "id": "iris:1", "run_id": run.id, "framework": "sklearn", "framework_version": "1.5",
         "description": "a tree", "tags": {"kind": "tree"}, "properties": {"depth": "3"},
+        "datasets": {}, "lineage": {"run_id": run.id, "snapshot": "", "environment": "", "data": {}},
         "path": str(workspace.folder.models / "iris/1/data/model.pkl"),
     }  # fmt: skip
     assert repr(model) == "Model(name='iris', version=1)"
@@ -45,8 +47,6 @@ def test_a_file_of_a_run(workspace: Workspace, made_run: MakeRun, project: Path)
     assert model.download("got") == "got/model.pkl"
     assert Path("got/model.pkl").read_text() == "weights"
     assert Model.get_model_path("iris", _workspace=workspace) == str(model.path)
-    Path(run.folder, "outputs/model.pkl").write_text("changed later")
-    assert model.path.read_text() == "weights"
 
 
 def test_all_outputs_by_default(workspace: Workspace, made_run: MakeRun) -> None:
@@ -62,8 +62,8 @@ def test_all_outputs_by_default(workspace: Workspace, made_run: MakeRun) -> None
 
 def test_azures_other_keywords(made_run: MakeRun, workspace: Workspace, project: Path) -> None:
     run = made_run(files={"outputs/m": "1"})
-    with pytest.warns(OffAzureWarning, match="^Run.register_model: no effect here: datasets, sample_input_dataset"):
-        run.register_model("iris", "outputs/m", datasets=[], sample_input_dataset=1)
+    with pytest.warns(OffAzureWarning, match="^Run.register_model: no effect here: sample_input_dataset, sample_output_dataset"):
+        run.register_model("iris", "outputs/m", datasets=[], sample_input_dataset=1, sample_output_dataset=2)
     with pytest.warns(OffAzureWarning, match=r"^Model.register: no effect here: resource_configuration \(hpcest does not deploy"):
         Model.register(workspace, "train.py", "iris", resource_configuration=1)
     with pytest.raises(SpecError, match="no keyword 'dataset'") as error:
@@ -272,3 +272,78 @@ def test_ctrl_c_leaves_nothing(workspace: Workspace, project: Path, wait_until: 
         process.send_signal(signal.SIGINT)
         process.wait(30)
     assert os.listdir(workspace.folder.models / "m") == []
+
+
+def test_nothing_of_an_ended_run_is_copied(workspace: Workspace, made_run: MakeRun) -> None:
+    """The model's file is the run's, and neither changes any more. (Root may write to anything, so for root it is a copy.)"""
+    run = made_run(files={"outputs/model.pkl": "weights", "outputs/more/a": "1"})
+    model = run.register_model("iris")
+    theirs, ours = Path(run.folder, "outputs/model.pkl"), model.path / "model.pkl"
+    if os.geteuid() == 0:
+        theirs.write_text("changed")
+    else:
+        assert theirs.stat().st_ino == ours.stat().st_ino
+        assert (model.path / "more/a").stat().st_nlink == 2
+        with pytest.raises(PermissionError):
+            theirs.write_text("changed")
+        theirs.unlink()
+        theirs.write_text("another file")
+    assert ours.read_text() == "weights"
+    assert run.register_model("iris", "outputs/more").version == 2
+    model.delete()
+    assert theirs.exists()
+
+
+def test_a_run_that_goes_on_keeps_its_files(workspace: Workspace, made_run: MakeRun) -> None:
+    """It may write to them: its model is a copy."""
+    run = made_run(status="Running", files={"outputs/model.pkl": "weights"})
+    model = run.register_model("iris", "outputs/model.pkl")
+    Path(run.folder, "outputs/model.pkl").write_text("trained further")
+    assert model.path.read_text() == "weights"
+
+
+def test_a_large_model_takes_no_room(workspace: Workspace, made_run: MakeRun) -> None:
+    """Without a copy a file of 3 GiB is registered at once. (Its hole would become zeros in a copy.)"""
+    run = made_run()
+    with Path(run.folder, "outputs/model.bin").open("wb") as stream:
+        stream.truncate(HUGE)
+    if os.geteuid() == 0:
+        pytest.skip("root's files are copied, since root may write to read-only ones")
+    before = shutil.disk_usage(workspace.root).used
+    model = run.register_model("large")
+    assert (model.path / "model.bin").stat().st_size == HUGE
+    assert shutil.disk_usage(workspace.root).used - before < HUGE // 2
+
+
+def test_changing_a_model(workspace: Workspace, project: Path) -> None:
+    """Tags come and go, properties stay, the description changes; other versions know nothing of it."""
+    (project / "m").write_text("1")
+    first, second = (Model.register(workspace, project / "m", "net", tags={"kind": "tree"}, properties={"depth": 3}) for _ in range(2))
+    first.add_tags({"stage": "test", "kind": "forest", "none": None})
+    first.remove_tags("none")
+    first.add_properties({"depth": 4, "width": 5})
+    first.update(description="better")
+    again = Model(workspace, id="net:1")
+    assert (again.tags, again.properties) == ({"kind": "forest", "stage": "test"}, {"depth": "3", "width": "5"})
+    assert again.description == "better"
+    first.update(tags={"only": "this"})
+    first.update_tags_properties({"and": "that"}, ["only"], {"last": "one"})
+    assert again.tags == {"and": "that"}
+    assert again.serialize()["properties"] == {"depth": "3", "width": "5", "last": "one"}
+    assert (second.tags, second.properties, second.description) == ({"kind": "tree"}, {"depth": "3"}, "")
+    assert [model.id for model in Model.list(workspace, tags=["and"])] == ["net:1"]
+    assert Model.deserialize(workspace, again.serialize()).id == "net:1"
+
+
+def test_where_a_model_comes_from(workspace: Workspace, made_run: MakeRun, project: Path) -> None:
+    """The run, its code and data, and the datasets that were named."""
+    (project / "a.csv").write_text("x\n1\n")
+    registered = Dataset.File.from_files(str(project / "*.csv")).register(workspace, "numbers")
+    reads = {"train": {"dataset": "numbers", "version": 1, "digest": "d"}, "more": {"digest": "e"}}
+    run = made_run(files={"outputs/m": "1"}, snapshot="abc", data=reads)
+    model = run.register_model("net", datasets=[("training", registered), ("training", "elsewhere")])
+    assert model.datasets == {"training": ["numbers:1", "elsewhere"]}
+    lineage = {"run_id": run.id, "snapshot": "abc", "environment": "", "data": {"train": "numbers:1", "more": "e"}}
+    assert model.lineage == model.serialize()["lineage"] == lineage
+    Model.register(workspace, project / "a.csv", "other")
+    assert [one.id for one in Model.list(workspace, dataset_id="numbers:1")] == ["net:1"]

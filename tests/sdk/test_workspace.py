@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from hpcest import Experiment, Run, Workspace
-from hpcest.errors import SpecError, UnknownNameError, WorkspaceError
+from hpcest import Environment, Experiment, Run, Workspace
+from hpcest.errors import SpecError, UnknownNameError, UsageError, WorkspaceError
 from hpcest.sdk.azure import OffAzureWarning
 from hpcest.sdk.compute import ComputeTarget
+from hpcest.sdk.data.dataset import Dataset
+from hpcest.sdk.data.datastore import Datastore
 
 MakeRun = Callable[..., Run]
 
@@ -146,3 +148,91 @@ def test_compute_targets(workspace: Workspace) -> None:
         with pytest.raises(UnknownNameError) as error:
             ComputeTarget(workspace, wrong)
         assert error.value.hint == hint
+
+
+def test_azures_constructor_and_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that names a subscription, or has Azure's config.json beside it, finds the workspace that it is in."""
+    made = Workspace.create("lab", path=tmp_path)
+    (tmp_path / "code").mkdir()
+    azures = tmp_path / "code/config.json"
+    azures.write_text('{"subscription_id": "s", "resource_group": "g", "workspace_name": "other"}')
+    monkeypatch.chdir(tmp_path / "code")
+    for path in (azures, "config.json", None):
+        assert Workspace.from_config(path).root == made.root
+    assert Workspace().root == made.root
+    with pytest.warns(OffAzureWarning, match="^Workspace: no effect here: resource_group, subscription_id"):
+        assert Workspace(subscription_id="s", resource_group="g", workspace_name="lab").root == made.root
+    with pytest.warns(OffAzureWarning):
+        assert Workspace("s", "g", "lab").root == made.root
+    with pytest.warns(OffAzureWarning), pytest.raises(WorkspaceError, match="is called 'lab', not 'other'"):
+        Workspace("s", "g", "other")
+
+
+def test_tags_and_names_of_a_workspace(tmp_path: Path) -> None:
+    made = Workspace.create("lab", path=tmp_path, tags={"group": "phys", "n": 1})
+    assert Workspace(tmp_path).tags == made.tags == {"group": "phys", "n": "1"}
+    assert made.update(friendly_name="new", description="what for", tags={"n": None}) is made
+    again = Workspace(tmp_path)
+    assert (again.name, again.description, again.tags) == ("new", "what for", {"n": ""})
+    assert again.get_details()["id"] == made.get_details()["id"]
+    with pytest.raises(SpecError, match="has no keyword 'tag'"):
+        made.update(tag={})
+
+
+def test_the_workspaces_that_can_be_found(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.list() == {}
+    home = Workspace.create("lab", path=own_home / "hpcest")
+    here = Workspace.create("lab", path=tmp_path / "here")
+    monkeypatch.setenv("HPCEST_WORKSPACE", str(Workspace.create("named", path=tmp_path / "named").root))
+    monkeypatch.chdir(here.root)
+    with pytest.warns(OffAzureWarning):
+        found = Workspace.list(subscription_id="s")
+    assert {name: [one.root for one in several] for name, several in found.items()} == {
+        "lab": [here.root, home.root],
+        "named": [tmp_path / "named"],
+    }
+
+
+def test_deleting_a_workspace_keeps_what_was_in_it_unless_told_otherwise(workspace: Workspace, made_run: MakeRun) -> None:
+    run = made_run()
+    (workspace.root / "mine.txt").write_text("x")
+    going = Experiment(workspace, "iris").start_logging(snapshot_directory=None)
+    with pytest.raises(UsageError, match=f"run {going.id} goes on in"):
+        workspace.delete()
+    going.complete()
+    workspace.delete()
+    with pytest.raises(WorkspaceError, match="is not a workspace"):
+        Workspace(workspace.root)
+    kept, mine = sorted(os.listdir(workspace.root))
+    assert (kept.startswith(".hpcest-deleted-"), mine) == (True, "mine.txt")
+    (workspace.root / kept).rename(workspace.root / ".hpcest")
+    again = Workspace(workspace.root)
+    assert again.get_run(run.id).id == run.id
+    again.delete(delete_dependent_resources=True)
+    assert os.listdir(workspace.root) == ["mine.txt"]
+
+
+def test_secrets_are_variables(workspace: Workspace, made_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match="hpcest keeps no secrets"):
+        workspace.get_default_keyvault()
+    run = made_run()
+    monkeypatch.setenv("DB_PASSWORD", "p")
+    assert (run.get_secret("db-password"), run.get_secrets(["DB_PASSWORD"])) == ("p", {"DB_PASSWORD": "p"})
+    with pytest.raises(KeyError, match="there is no environment variable 'other'"):
+        run.get_secret("other")
+
+
+def test_all_that_is_kept_is_found_by_name(workspace: Workspace, project: Path) -> None:
+    """Datastores, datasets and environments; a workspace has a datastore from the beginning."""
+    default = workspace.get_default_datastore()
+    (project / "store").mkdir()
+    Datastore.register(workspace, "mine", project / "store")
+    workspace.set_default_datastore("mine")
+    assert workspace.get_default_datastore().name == "mine"
+    assert {default.name, "mine"} <= set(workspace.datastores)
+    Dataset.File.from_files(project / "train.py").register(workspace, "scripts")
+    Environment("bare", kind="venv").register(workspace)
+    assert (list(workspace.datasets), list(workspace.environments)) == (["scripts"], ["bare"])
+    with pytest.raises(UnknownNameError, match="datastore 'nowhere' is not known"):
+        workspace.set_default_datastore("nowhere")

@@ -14,6 +14,7 @@ from hpcest.environments.apptainer.program import Program, find, missing
 from hpcest.errors import ConfigError, EnvironmentBuildError
 from hpcest.hookspecs import hookimpl
 from hpcest.kit.lease import span
+from hpcest.model.datapaths import folders_of
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.plan import Activation
 from hpcest.model.settings import EnvironmentSettings
@@ -213,6 +214,9 @@ def _of_run(workspace: WorkspaceFolder, spec: RunSpec, settings: EnvironmentSett
     for path in dict.fromkeys([*settings.binds, *inputs]):
         if not _is_below(path, str(workspace.root)):
             yield same(path)
+    for path, writable in folders_of(spec):
+        if os.path.exists(path) and not _is_below(path, str(workspace.root)):
+            yield same(path, writable=writable)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -1,0 +1,33 @@
+"""What MLflow finds by its entry points: a tracking store and a model registry for URIs that begin with ``hpcest:``.
+
+MLflow imports this file whenever it is imported itself, so this is small and imports nothing.
+"""
+
+import os
+
+if os.environ.get("HPCEST_RUN_ID") and os.environ.get("MLFLOW_RUN_ID") == os.environ["HPCEST_RUN_ID"]:
+    # The store gives the program its run where it first asks for one. MLflow would look for the run of this id also
+    # where the program has set a tracking URI of its own, and not find it there.
+    del os.environ["MLFLOW_RUN_ID"]
+
+_STORES: dict = {}
+
+
+def tracking_store(store_uri=None, artifact_uri=None, **ignored):
+    """The tracking store for ``store_uri``, the same for the whole process: some versions ask at every call."""
+    from hpcest.onnode import mlflowstore
+
+    return _kept(("runs", store_uri), mlflowstore.tracking_store)
+
+
+def registry_store(store_uri=None, **ignored):
+    """The model registry for ``store_uri``."""
+    from hpcest.onnode import mlflowregistry
+
+    return _kept(("models", store_uri), mlflowregistry.registry_store)
+
+
+def _kept(key, make):
+    if key not in _STORES:
+        _STORES[key] = make(key[1])
+    return _STORES[key]

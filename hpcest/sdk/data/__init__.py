@@ -1,0 +1,1 @@
+"""Datastores, datasets, and how a run gets them."""

@@ -1,0 +1,1 @@
+"""From Azure ML's imports to hpcest's own."""

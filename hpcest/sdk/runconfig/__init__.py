@@ -1,0 +1,1 @@
+"""Run configurations and script runs: Azure ML v1's form of a run."""
