@@ -56,6 +56,7 @@ if dist.get_rank() == 0:
     os.rename(os.environ["RESULT"] + ".part", os.environ["RESULT"])
 dist.barrier()
 dist.destroy_process_group()
+os._exit(0)
 """
 BY_HAND = """\
 #!/bin/bash

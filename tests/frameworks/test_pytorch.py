@@ -55,6 +55,7 @@ run.log("rank", rank)
 print("rank", rank, "of", world, flush=True)
 dist.barrier()
 dist.destroy_process_group()
+os._exit(0)
 """
 
 #: Trains six steps with a checkpoint after each; process 1 fails after the fourth: once, or always, or with exit code 5.
