@@ -123,7 +123,7 @@ class Plugins:
         """What is wrong with external plugins; all of them are loaded to find out."""
         for kind in KINDS:
             self._external(kind)
-        self.modules  # noqa: B018  # asked for the first time only
+        self.modules()
         return [PluginProblem(point.name, point.value, reason) for point, reason in self._problems]
 
     @property
@@ -154,9 +154,12 @@ class Plugins:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
                 self._problem(point, f"hpcest_register_commands: {_reason(error)}", error)
 
-    @cached_property
     def modules(self) -> dict[str, str]:
         """The Python files that travel with runs, name → text; a plugin whose files can't travel becomes a problem."""
+        return self._modules
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
         found: dict[str, str] = {}
         for point, call in self._callers("hpcest_travelling_modules"):
             try:
@@ -175,7 +178,7 @@ class Plugins:
         """A row for each class that is registered and each plugin that offers none, sorted by kind and name."""
         rows = [PluginRow(kind, name, "built in", module, _missing(module)) for kind, name, module in BUILTIN]
         offers = [(kind, offer) for kind in KINDS for offer in self._external(kind)]
-        self.modules  # noqa: B018  # likewise, for what is wrong with them
+        self.modules()
         rows += [PluginRow(kind, offer.name, offer.point.origin, offer.module) for kind, offer in offers]
         rows = [row._replace(problem=row.problem or _shared(row, rows)) for row in rows]
         others = [(point, reason) for point, reason in self._problems] + [(point, "disabled") for point in self._blocked]

@@ -401,7 +401,7 @@ def test_hpcest_travelling_modules_are_files_for_programs(site: Site) -> None:
     """Of all plugins together, asked for once."""
     site.install("aaa", recorder("aaa", {"hpcest_travelling_modules()": "return {'one/__init__.py': '', 'one/two.py': 'x = 1'}"}))
     site.install("bbb", recorder("bbb", {"hpcest_travelling_modules()": "return {'three.py': ''}"}))
-    modules, calls = site.answer("[plugins.modules, calls]", f"{CALLS}plugins.modules")
+    modules, calls = site.answer("[plugins.modules(), calls]", f"{CALLS}plugins.modules()")
     assert modules == {"one/__init__.py": "", "one/two.py": "x = 1", "three.py": ""}
     assert sorted(calls) == ["aaa hpcest_travelling_modules()", "bbb hpcest_travelling_modules()"]
     assert site.answer("plugins.problems", CALLS) == []
@@ -423,7 +423,7 @@ def test_modules_that_can_not_travel_are_left_behind(site: Site, body: str, reas
     """The plugin's own alone, and the listing says why."""
     site.install("aaa", recorder("aaa", {"hpcest_travelling_modules()": body}))
     site.install("zzz", recorder("zzz", {"hpcest_travelling_modules()": "return {'good.py': ''}"}))
-    modules, problems, listing = site.answer("[plugins.modules, plugins.problems, plugins.listing()]", CALLS)
+    modules, problems, listing = site.answer("[plugins.modules(), plugins.problems, plugins.listing()]", CALLS)
     assert modules == {"good.py": ""}
     assert problems == [["aaa", "aaa", f"hpcest_travelling_modules: {reason}"]]
     assert ["", "aaa", "aaa 1.0", "aaa", f"hpcest_travelling_modules: {reason}"] in listing

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 from hpcest.contracts import Say, silent
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.kit.codec import decode, encode
 from hpcest.kit.files import create_exclusively, read_json
+from hpcest.kit.users import user_at_host
 from hpcest.lifecycle.contents import differences, listing_of, read_manifest
 from hpcest.lifecycle.datafiles import find, look_again
 from hpcest.model.datapaths import whole_path
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.spec import DataInput
+from hpcest.onnode import versions as numbered
 
 LATEST = "latest"
 _LONGEST = 200
@@ -59,42 +59,24 @@ class DatasetVersion:
 def checked_name(name: str) -> str:
     """``name``, if a dataset can be registered under it. Raises SpecError."""
     usable = isinstance(name, str) and name.isprintable() and name == name.strip() and not set(name) & set(":/@")
-    if not usable or not 0 < len(_folder_name(name)) <= _LONGEST:
+    if not usable or not 0 < len(numbered.folder_name(name)) <= _LONGEST:
         raise SpecError(f"{name!r} can't be the name of a dataset", hint="use up to 200 letters, digits and marks, but not ':', '/' or '@'")
     return name
 
 
-def _folder_name(name: str) -> str:
-    encoded = quote(name, safe=" ", errors="surrogatepass")
-    return encoded.replace(".", "%2E", 1) if encoded.startswith(".") else encoded
-
-
 def _home(workspace: WorkspaceFolder, name: str = "") -> Path:
     root = workspace.home / "data" / "registered"
-    return root / _folder_name(name) if name else root
-
-
-def _entries(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    return root / numbered.folder_name(name) if name else root
 
 
 def names(workspace: WorkspaceFolder) -> list[str]:
     """The names of all registered datasets, sorted."""
-    found = (unquote(entry, errors="surrogatepass") for entry in _entries(_home(workspace)))
-    return sorted(name for name in found if versions(workspace, name))
+    return [name for name in numbered.names(_home(workspace)) if versions(workspace, name)]
 
 
 def versions(workspace: WorkspaceFolder, name: str) -> list[int]:
     """The versions of a registered dataset, lowest first; none where nothing is called so."""
-    return _numbers(workspace, name, "json")
-
-
-def _numbers(workspace: WorkspaceFolder, name: str, ending: str) -> list[int]:
-    found = (re.fullmatch(rf"([0-9]{{1,9}})\.{ending}", entry) for entry in _entries(_home(workspace, name)))
-    return sorted(int(one[1]) for one in found if one)
+    return list(numbered.numbers(_home(workspace, name), ".json"))
 
 
 def read(workspace: WorkspaceFolder, name: str, version: int | str | None = None) -> DatasetVersion:
@@ -143,7 +125,7 @@ def register(  # noqa: PLR0913 - keywords that say what it is
         manifest=listing.manifest, table=data.table,
     )  # fmt: skip
     labels = {str(key): "" if value is None else str(value) for key, value in (tags or {}).items()}
-    made = DatasetVersion(name, 0, kept, kind, description or "", labels, time.time(), _me())
+    made = DatasetVersion(name, 0, kept, kind, description or "", labels, time.time(), user_at_host())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
@@ -152,7 +134,7 @@ def register(  # noqa: PLR0913 - keywords that say what it is
                 return latest
             if latest and not new_version:
                 raise SpecError(f"a dataset {name!r} is registered already", hint="give create_new_version=True, or another name")
-            number = max([*versions(workspace, name), *_numbers(workspace, name, "deleted")], default=0) + 1
+            number = max([*versions(workspace, name), *numbered.numbers(folder, ".deleted")], default=0) + 1
             made = replace(made, version=number)
             if create_exclusively(folder / f"{number}.json", json.dumps(encode(made), indent=1) + "\n"):
                 return made
@@ -204,12 +186,3 @@ def unregister(workspace: WorkspaceFolder, name: str) -> int:
         path = _home(workspace, name) / f"{number}.json"
         path.rename(path.with_suffix(".deleted"))
     return len(known)
-
-
-def _me() -> str:
-    import getpass
-
-    try:
-        return f"{getpass.getuser()}@{os.uname().nodename}"
-    except (KeyError, OSError):
-        return f"{os.getuid()}@{os.uname().nodename}"

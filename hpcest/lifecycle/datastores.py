@@ -10,7 +10,6 @@ A name in the configuration (``datastores: {scratch: /scratch/project}``) counts
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -38,8 +37,7 @@ def checked_name(name: str) -> str:
 def folders(context: Context) -> dict[str, str]:
     """All datastores: name → folder. The workspace's own names win over the configuration's."""
     found = {name: str(_home(context.workspace) / "folders" / name) for name in OWN}
-    configured: Mapping[str, str] = getattr(context.config, "datastores", {})
-    found.update((name, os.path.abspath(os.path.expanduser(path))) for name, path in configured.items())
+    found.update((name, os.path.abspath(os.path.expanduser(path))) for name, path in context.config.datastores.items())
     for path in sorted((_home(context.workspace) / "registered").glob("*.json")):
         try:
             found[path.stem] = str(read_json(path)["path"])

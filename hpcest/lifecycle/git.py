@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpcest.kit import process
-from hpcest.model.spec import GitFacts
+from hpcest.kit.codec import encode
+from hpcest.model.spec import GitFacts, RunSpec
+from hpcest.onnode.gitfacts import git_properties
 
 _STATUS_S, _CONFIG_S, _DIFF_S = 30.0, 5.0, 30.0
 # Set where hpcest is called from a git hook: they would have git look at another work tree than the source's.
@@ -35,6 +37,13 @@ def git_facts(source: Path, store_patch: Callable[[bytes], str]) -> GitFacts | N
     ``_REMOTE`` and ``_DIRTY`` replace what was found, for CI systems that export a tree without ``.git``.
     """
     return _overridden(_found(source, store_patch), os.environ)
+
+
+def with_source(spec: RunSpec, source: Path, snapshot: str, store_patch: Callable[[bytes], str]) -> RunSpec:
+    """``spec`` with the snapshot of ``source``, what git knows of that, and the same as properties, which its own go before."""
+    git = git_facts(source, store_patch)
+    properties = {**git_properties(encode(git), os.environ), **spec.properties}
+    return replace(spec, source=str(source), snapshot=snapshot, git=git, properties=properties)
 
 
 def _found(source: Path, store_patch: Callable[[bytes], str]) -> GitFacts | None:

@@ -6,10 +6,7 @@ its heartbeat, for those who look from another host.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +14,11 @@ from hpcest.contracts import Say
 from hpcest.errors import HpcestError, SnapshotError
 from hpcest.lifecycle import snapshot
 from hpcest.lifecycle.context import Context
-from hpcest.lifecycle.git import git_facts
+from hpcest.lifecycle.git import with_source
 from hpcest.lifecycle.journal import append
-from hpcest.lifecycle.passage import Passage, header, settle
+from hpcest.lifecycle.passage import Passage, appear, header, settle
 from hpcest.model.folders import RunFolder
 from hpcest.model.spec import RunSpec
-from hpcest.onnode.gitfacts import git_properties
 from hpcest.onnode.record import put_json
 
 KIND = "interactive"
@@ -37,25 +33,12 @@ def begin(context: Context, spec: RunSpec, source: Path | None, say: Say) -> Run
     passage = Passage.of(context, spec, say)
     if source is not None:
         _freeze(passage, source)
-    facts = {**header(passage), "kind": KIND}
-    while True:
-        final = passage.folder
-        beside = RunFolder(final.path.with_name(f".new-{final.id}"))
-        try:
-            _fill(beside, {**facts, "id": final.id})
-            os.rename(beside.path, final.path)
-            settle(final)
-            return final
-        except OSError as error:
-            if final.path.exists():
-                passage.folder = Passage.of(context, spec, say).folder
-                continue
-            raise HpcestError(
-                f"no run can be recorded in {final.path.parent}: {error.strerror}", hint="check its space and permissions"
-            ) from error
-        finally:
-            if beside.path.exists():
-                shutil.rmtree(beside.path, ignore_errors=True)
+    appear(passage, lambda beside: _fill(beside, {**header(passage), "kind": KIND}))
+    try:
+        settle(passage.folder)
+    except OSError as error:
+        raise HpcestError(f"run {passage.folder.id} can't be kept: {error.strerror}", hint="check the space of the workspace") from error
+    return passage.folder
 
 
 def _fill(folder: RunFolder, facts: Mapping[str, Any]) -> None:
@@ -82,7 +65,4 @@ def _freeze(passage: Passage, source: Path) -> None:
     except SnapshotError as error:
         passage.say(f"no snapshot is taken: {error.message}")
         return
-    git = git_facts(source, lambda data: snapshot.store_bytes(workspace, data))
-    known = {"commit": git.commit, "branch": git.branch, "remote": git.remote, "dirty": git.dirty} if git else {}
-    properties = {**git_properties(known, os.environ), **passage.spec.properties}
-    passage.spec = replace(passage.spec, source=str(source), snapshot=taken.digest, git=git, properties=properties)
+    passage.spec = with_source(passage.spec, source, taken.digest, lambda data: snapshot.store_bytes(workspace, data))

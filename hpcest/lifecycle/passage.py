@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from hpcest.contracts import Backend, Environment, Framework, Lock, Say
 from hpcest.errors import HpcestError
 from hpcest.kit.codec import encode
 from hpcest.kit.files import sync_files
+from hpcest.kit.users import user_name
 from hpcest.lifecycle.context import Context
 from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.secrets import without_secrets
@@ -82,13 +82,22 @@ def record(passage: Passage) -> None:
     """
     if passage.dry:
         return
+    appear(passage, lambda beside: _fill(beside, passage))
+    passage.recorded = True
+
+
+def appear(passage: Passage, fill: Callable[[RunFolder], None]) -> None:
+    """Make the run folder, under another id where somebody was faster: ``fill`` writes it where nobody sees it.
+
+    Raises HpcestError; nothing is left then.
+    """
     while True:
         final = passage.folder
         beside = RunFolder(final.path.with_name(f".new-{final.id}"))
         try:
-            _fill(beside, passage)
+            fill(beside)
             os.rename(beside.path, final.path)
-            break
+            return
         except OSError as error:
             if final.path.exists():
                 passage.folder = passage.context.workspace.run(new_run_id())
@@ -99,7 +108,6 @@ def record(passage: Passage) -> None:
         finally:
             if beside.path.exists():
                 shutil.rmtree(beside.path, ignore_errors=True)
-    passage.recorded = True
 
 
 def _fill(folder: RunFolder, passage: Passage) -> None:
@@ -125,19 +133,12 @@ def header(passage: Passage) -> dict[str, Any]:
         "id": passage.folder.id,
         "kind": "run",
         "created": passage.created,
-        "user": _user(),
+        "user": user_name(),
         "host": os.uname().nodename,
         "hpcest": hpcest.__version__,
         "submitter": processes.identity(),
         "spec": encode(without_secrets(passage.spec)),
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account that this host doesn't know
-        return str(os.getuid())
 
 
 def source_of(passage: Passage) -> Path:

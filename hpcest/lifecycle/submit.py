@@ -14,11 +14,10 @@ from typing import Any
 
 from hpcest.contracts import Say
 from hpcest.errors import EnvironmentBuildError, HpcestError, PluginError, SpecError, UncertainError
-from hpcest.kit.codec import encode
 from hpcest.kit.files import write_private
 from hpcest.lifecycle import data, prepare, snapshot
 from hpcest.lifecycle.context import Context
-from hpcest.lifecycle.git import git_facts
+from hpcest.lifecycle.git import with_source
 from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.passage import Passage, Step, record, settle, source_of
 from hpcest.lifecycle.presets import with_preset
@@ -30,7 +29,6 @@ from hpcest.model.folders import RunFolder
 from hpcest.model.plan import Activation
 from hpcest.model.spec import RunSpec
 from hpcest.model.status import Status
-from hpcest.onnode.gitfacts import git_properties
 
 _INPUT, _PARAMETER = "AZURE_ML_INPUT_", "AZUREML_PARAMETER_"
 
@@ -100,9 +98,7 @@ def freeze(passage: Passage) -> None:
             f"entry script {script!r} is left out of the snapshot by the ignore files", hint=f"add '!{script}' to .amlignore or .gitignore"
         )
     passage.say(f"snapshot {taken.digest[:12]}: {taken.files} files, {taken.copied} new")
-    git = git_facts(source, lambda data: snapshot.store_bytes(workspace, data))
-    properties = {**git_properties(encode(git), os.environ), **passage.spec.properties}
-    passage.spec = replace(passage.spec, source=str(source), snapshot=taken.digest, git=git, properties=properties)
+    passage.spec = with_source(passage.spec, source, taken.digest, lambda data: snapshot.store_bytes(workspace, data))
 
 
 def plan(passage: Passage) -> None:
@@ -116,7 +112,7 @@ def plan(passage: Passage) -> None:
         "schema": 1,
         "workspace": str(workspace.root),
         "experiment": spec.experiment,
-        "runtime": str(travelling_runtime(workspace, passage.context.plugins.modules)),
+        "runtime": str(travelling_runtime(workspace, passage.context.plugins.modules())),
         "python": sys.executable,
         "snapshot": _layout(passage),
         "place": passage.place,

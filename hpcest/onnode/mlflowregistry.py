@@ -9,8 +9,9 @@ import re
 import shutil
 import time
 import uuid
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import unquote, urlparse
 
+from hpcest.onnode import versions
 from hpcest.onnode.mlflowstore import made_of, refused, workspace_of
 from hpcest.onnode.processes import identity
 from hpcest.onnode.record import get_json, put_json, warn
@@ -37,11 +38,10 @@ class Registry:
         self._named = set()  # models that were created here, and have no version yet
 
     def _home(self, name):
-        encoded = quote(name, safe=" ", errors="surrogatepass")
-        return os.path.join(self.models, encoded.replace(".", "%2E", 1) if encoded.startswith(".") else encoded)
+        return os.path.join(self.models, versions.folder_name(name))
 
     def _versions(self, name):
-        return sorted(int(entry) for entry in _entries(self._home(name)) if entry.isdigit())
+        return versions.numbers(self._home(name))
 
     # ------------------------------------------------------------------ models
     def create_registered_model(self, name, tags=None, description=None, deployment_job_id=None):
@@ -53,10 +53,10 @@ class Registry:
         return self.get_registered_model(name)
 
     def get_registered_model(self, name):
-        versions = self._versions(name)
-        if not versions and name not in self._named:
+        known = self._versions(name)
+        if not known and name not in self._named:
             raise refused("Registered Model with name=%s not found" % name, "RESOURCE_DOES_NOT_EXIST")
-        latest = [self.get_model_version(name, versions[-1])] if versions else []
+        latest = [self.get_model_version(name, known[-1])] if known else []
         made = latest[0].creation_timestamp if latest else int(time.time() * 1000)
         facts = {"name": name, "creation_timestamp": made, "last_updated_timestamp": made}
         return made_of(self.entities.RegisteredModel, latest_versions=latest, tags=[], **facts)
@@ -65,8 +65,7 @@ class Registry:
         return self.get_registered_model(name).latest_versions
 
     def search_registered_models(self, filter_string=None, max_results=100, order_by=None, page_token=None):
-        names = sorted(unquote(entry, errors="surrogatepass") for entry in _entries(self.models))
-        found = [self.get_registered_model(name) for name in names if self._versions(name)]
+        found = [self.get_registered_model(name) for name in versions.names(self.models) if self._versions(name)]
         found = _filtered(found, filter_string, "SearchModelUtils")
         return self._paged(found[:max_results], None)
 
@@ -109,9 +108,9 @@ class Registry:
         beside = os.path.join(home, ".new-" + uuid.uuid4().hex)
         try:
             os.makedirs(os.path.join(beside, "data"))
-            put_json(os.path.join(beside, "owner.json"), identity())
+            put_json(os.path.join(beside, versions.OWNER), identity())
             (shutil.copytree if os.path.isdir(path) else shutil.copy2)(path, os.path.join(beside, "data", facts["file"]))
-            return _published(home, beside, facts)
+            return versions.publish(beside, facts)
         except (OSError, shutil.Error) as error:
             raise refused("the model %r can't be registered: %s" % (facts["name"], error), "INTERNAL_ERROR") from error
         finally:
@@ -140,7 +139,7 @@ class Registry:
         return self.get_model_version(name, version).source
 
     def search_model_versions(self, filter_string=None, max_results=1000, order_by=None, page_token=None):
-        names = [unquote(entry, errors="surrogatepass") for entry in sorted(_entries(self.models))]
+        names = versions.names(self.models)
         found = [self.get_model_version(name, version) for name in names for version in reversed(self._versions(name))]
         found = _filtered(found, filter_string, "SearchModelVersionUtils")
         return self._paged(found[:max_results], None)
@@ -179,26 +178,3 @@ def _filtered(found, wanted, utils):
     if match is None:
         raise refused("%r can't be looked for: name='…' or run_id='…' is what hpcest knows with MLflow 1" % wanted)
     return [one for one in found if getattr(one, match.group(1), None) == match.group(2)]
-
-
-def _published(home, beside, facts):
-    """Rename ``beside`` to the first version that nobody has or had; return its number."""
-    while True:
-        numbers = [int(number) for number in (entry.split(".")[0] for entry in os.listdir(home)) if number.isdigit()]
-        version = max(numbers or [0]) + 1
-        put_json(os.path.join(beside, "model.json"), dict(facts, version=version))
-        try:
-            os.rename(beside, os.path.join(home, str(version)))
-        except OSError:
-            if not os.path.exists(os.path.join(home, str(version))):
-                raise
-            continue
-        os.unlink(os.path.join(home, str(version), "owner.json"))
-        return version
-
-
-def _entries(folder):
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

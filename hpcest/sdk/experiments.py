@@ -7,17 +7,16 @@ Each process appends to a file of its own, so two that tag at once lose nothing.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from hpcest.model.folders import WorkspaceFolder
+from hpcest.onnode import versions
 from hpcest.onnode.reading import read_state
+from hpcest.onnode.versions import folder_name
 from hpcest.sdk import edits
-from hpcest.sdk.registry import folder_name
 
 
 def _home(workspace: WorkspaceFolder, name: str = "") -> Path:
@@ -27,10 +26,7 @@ def _home(workspace: WorkspaceFolder, name: str = "") -> Path:
 
 def names(workspace: WorkspaceFolder) -> set[str]:
     """The experiments of which something is kept."""
-    try:
-        return {unquote(entry, errors="surrogatepass") for entry in os.listdir(_home(workspace))}
-    except OSError:
-        return set()
+    return set(versions.names(_home(workspace)))
 
 
 def tags(workspace: WorkspaceFolder, name: str) -> dict[str, str]:

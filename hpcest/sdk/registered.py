@@ -10,10 +10,7 @@ the truth, there is no index of them.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
-import os
-import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +20,11 @@ from urllib.parse import unquote
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.kit.codec import decode, encode
 from hpcest.kit.files import create_exclusively, read_json, write_json
+from hpcest.kit.users import user_at_host
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.spec import EnvironmentSpec
-from hpcest.sdk.registry import folder_name
+from hpcest.onnode import versions as numbered
+from hpcest.onnode.versions import folder_name
 
 LATEST = "latest"
 _LONGEST = 200
@@ -59,20 +58,12 @@ def _home(workspace: WorkspaceFolder, name: str = "") -> Path:
 
 def names(workspace: WorkspaceFolder) -> list[str]:
     """The names of all registered environments, sorted."""
-    try:
-        found = [unquote(entry, errors="surrogatepass") for entry in os.listdir(_home(workspace))]
-    except OSError:
-        return []
-    return sorted(name for name in found if versions(workspace, name))
+    return [name for name in numbered.names(_home(workspace)) if versions(workspace, name)]
 
 
 def versions(workspace: WorkspaceFolder, name: str) -> list[int]:
     """The versions of a registered environment, lowest first; none where nothing is called so."""
-    try:
-        entries = os.listdir(_home(workspace, name))
-    except OSError:
-        return []
-    return sorted(int(found[1]) for found in (re.fullmatch(r"([0-9]{1,9})\.json", entry) for entry in entries) if found)
+    return list(numbered.numbers(_home(workspace, name), ".json"))
 
 
 def read(workspace: WorkspaceFolder, name: str, version: int | str | None = None) -> Registered:
@@ -119,18 +110,11 @@ def register(workspace: WorkspaceFolder, name: str, spec: EnvironmentSpec) -> Re
             if latest and encode(latest.spec) == encode(kept):
                 return latest
             number = max(known, default=0) + 1
-            facts = {"name": name, "version": number, "created": time.time(), "by": _me(), "spec": encode(kept)}
+            facts = {"name": name, "version": number, "created": time.time(), "by": user_at_host(), "spec": encode(kept)}
             if create_exclusively(folder / f"{number}.json", json.dumps(facts, indent=1) + "\n"):
                 return read(workspace, name, number)
     except OSError as error:
         raise HpcestError(f"the environment {name!r} can't be registered in {folder}: {error.strerror or error}") from error
-
-
-def _me() -> str:
-    try:
-        return f"{getpass.getuser()}@{os.uname().nodename}"
-    except (KeyError, OSError):
-        return f"{os.getuid()}@{os.uname().nodename}"
 
 
 def _refuse_secrets(spec: EnvironmentSpec) -> None:

@@ -20,22 +20,21 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.kit.files import read_json, write_json
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.onnode import processes
+from hpcest.onnode import versions as numbered
 from hpcest.sdk.files import Put, clone, copy_whole
 
 _LONGEST = 200  # bytes of a folder's name, with room for what is put before and after it
-_OWNER = "owner.json"
 
 
 def checked_name(name: str) -> str:
     """``name``, if a model can be called so. Raises SpecError."""
     usable = isinstance(name, str) and name.isprintable() and name == name.strip() and ":" not in name
-    if not usable or not 0 < len(folder_name(name)) <= _LONGEST:
+    if not usable or not 0 < len(numbered.folder_name(name)) <= _LONGEST:
         raise SpecError(
             f"{name!r} can't be the name of a model", hint="use up to 200 letters, digits and marks, without ':' and line breaks"
         )
@@ -44,31 +43,17 @@ def checked_name(name: str) -> str:
 
 def home(workspace: WorkspaceFolder, name: str) -> Path:
     """The folder of all versions of a model; it never leaves the registry, whatever the name."""
-    return workspace.models / folder_name(name)
-
-
-def folder_name(name: str) -> str:
-    """What a path can't hold, or would not stay in its folder with, is percent-encoded."""
-    encoded = quote(name, safe=" ", errors="surrogatepass")
-    return encoded.replace(".", "%2E", 1) if encoded.startswith(".") else encoded
+    return workspace.models / str(numbered.folder_name(name))
 
 
 def versions(workspace: WorkspaceFolder, name: str) -> list[int]:
     """The versions of a model, lowest first."""
-    return sorted(int(entry) for entry in _entries(home(workspace, name)) if entry.isascii() and entry.isdigit())
+    return list(numbered.numbers(home(workspace, name)))
 
 
 def names(workspace: WorkspaceFolder) -> list[str]:
     """The names of all models that have a version, sorted."""
-    found = (unquote(entry, errors="surrogatepass") for entry in _entries(workspace.models))
-    return sorted(name for name in found if versions(workspace, name))
-
-
-def _entries(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    return [name for name in numbered.names(workspace.models) if versions(workspace, name)]
 
 
 def read(workspace: WorkspaceFolder, name: str, version: int) -> dict[str, Any]:
@@ -99,29 +84,14 @@ def register(
     beside = folder / f".new-{uuid.uuid4().hex}"
     try:
         (beside / "data").mkdir(parents=True)
-        write_json(beside / _OWNER, processes.identity())
+        write_json(beside / numbered.OWNER, processes.identity())
         _sweep(folder)
         copy_whole(source, beside / "data" / (file or "model"), root, put=put)
-        return _publish(beside, {"name": name, "created": time.time(), "file": file or "model", **facts})
+        return int(numbered.publish(str(beside), {"name": name, "created": time.time(), "file": file or "model", **facts}))
     except OSError as error:
         raise HpcestError(f"the model {name!r} can't be registered in {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-
-
-def _publish(beside: Path, facts: dict[str, Any]) -> int:
-    """Rename ``beside`` to the first version that nobody has or had."""
-    while True:
-        taken = [int(number) for number in (entry.split(".")[0] for entry in os.listdir(beside.parent)) if number.isdigit()]
-        version = max(taken, default=0) + 1
-        write_json(beside / "model.json", {**facts, "version": version}, sync=True)
-        try:
-            os.rename(beside, beside.parent / str(version))
-            (beside.parent / str(version) / _OWNER).unlink(missing_ok=True)
-            return version
-        except OSError:
-            if not (beside.parent / str(version)).exists():
-                raise
 
 
 def _sweep(folder: Path) -> None:
@@ -130,7 +100,7 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(".new-*"):
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            owner = read_json(path / _OWNER)
+            owner = read_json(path / numbered.OWNER)
             if owner is not None and processes.alive(owner) is False:
                 shutil.rmtree(path, ignore_errors=True)
 

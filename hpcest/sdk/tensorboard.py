@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcest.errors import HpcestError, SpecError
 from hpcest.kit import process
+from hpcest.kit.users import user_name
 from hpcest.onnode.events import read_run
 from hpcest.onnode.record import get_json
 
@@ -118,11 +119,9 @@ class Tensorboard:
     @property
     def tunnel(self) -> str:
         """The command that brings TensorBoard to another machine, such as the user's own."""
-        import getpass
-
         host = socket.getfqdn()  # which is a name for this machine alone where /etc/hosts says so
         host = socket.gethostname() if host.startswith("localhost") else host
-        return f"ssh -N -L {self.port}:localhost:{self.port} {getpass.getuser()}@{host}"
+        return f"ssh -N -L {self.port}:localhost:{self.port} {user_name()}@{host}"
 
     # ------------------------------------------------------------------ what it shows
     def without_events(self) -> list[str]:

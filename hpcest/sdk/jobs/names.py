@@ -21,8 +21,8 @@ from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.model.spec import DataOutput
 from hpcest.onnode import processes
 from hpcest.onnode.record import get_json
+from hpcest.onnode.versions import folder_name
 from hpcest.sdk.jobs.spec import NAME_PROPERTY
-from hpcest.sdk.registry import folder_name
 
 
 def run_of(workspace: WorkspaceFolder, name: str) -> str:

@@ -22,7 +22,19 @@ COMMUNICATORS = {name.lower(): name for name in ("None", "ParameterServer", "Ope
 _GIVEN = ("--ipc", "--shm-size", "--gpus", "--runtime", "--network", "--net", "--rm")
 
 
-class Section:
+class _Attributes:
+    """Objects that are what their attributes are."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # it can be changed
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+
+class Section(_Attributes):
     """Attributes with defaults. Raises SpecError for one that there is not, with the nearest."""
 
     #: Attribute → its default.
@@ -43,14 +55,6 @@ class Section:
         if name not in self.DEFAULTS:
             raise azure.unknown_keyword(type(self).__name__, name, self.DEFAULTS)
         self.__dict__[name] = value
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.__dict__ == other.__dict__
-
-    __hash__ = None  # type: ignore[assignment]  # it can be changed
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
 
 
 class DockerConfiguration(Section):
@@ -117,7 +121,7 @@ class HistoryConfiguration(Section):
         return found
 
 
-class CloudSection:
+class CloudSection(_Attributes):
     """A section that only a cloud can do something with: it is kept and saved, and told once when something in it was changed."""
 
     def __init__(self, **defaults: Any) -> None:
@@ -131,14 +135,6 @@ class CloudSection:
     def __setattr__(self, name: str, value: Any) -> None:
         """Any name will do: none has an effect."""
         self.__dict__[name] = value
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.__dict__ == other.__dict__
-
-    __hash__ = None  # type: ignore[assignment]  # it can be changed
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
 
 
 @dataclass(frozen=True)
