@@ -13,7 +13,7 @@ from hpcest.cli.common import json_option, pairs_of, the_context, the_workspace
 from hpcest.cli.groups import Group
 
 if TYPE_CHECKING:
-    from hpcest.lifecycle.datasets import DatasetVersion
+    from hpcest.lifecycle.data.datasets import DatasetVersion
 
 
 @click.group(cls=Group, short_help="List, register or show datasets.")
@@ -41,7 +41,7 @@ def list_(name: str | None, as_json: bool) -> None:
 
     --json: a list of objects as 'data show' prints them.
     """
-    from hpcest.lifecycle import datasets
+    from hpcest.lifecycle.data import datasets
 
     workspace = the_workspace()
     if name:
@@ -81,8 +81,8 @@ def register(name: str, paths: tuple[str, ...], tags: tuple[str, ...], descripti
 
     --json: an object as 'data show' prints it.
     """
-    from hpcest.lifecycle import datasets
-    from hpcest.lifecycle.datastores import local_path
+    from hpcest.lifecycle.data import datasets
+    from hpcest.lifecycle.data.datastores import local_path
     from hpcest.model.spec import DataInput
 
     context = the_context()
@@ -107,8 +107,8 @@ def show(dataset: str, files: bool, as_json: bool) -> None:
     tabular), type, digest, files (how many), size (bytes), paths, and changes (lost, changed, new: names of files by their
     sizes and times); with --files a list of objects with name, size and sha256.
     """
-    from hpcest.lifecycle import datasets
-    from hpcest.lifecycle.contents import read_manifest
+    from hpcest.lifecycle.data import datasets
+    from hpcest.lifecycle.data.contents import read_manifest
 
     workspace = the_workspace()
     found = datasets.named(workspace, dataset)

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hpcest.lifecycle.outputs import register_outputs
+from hpcest.lifecycle.data.outputs import register_outputs
 from hpcest.model.folders import RunFolder
 
 if TYPE_CHECKING:

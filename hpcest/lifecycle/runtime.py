@@ -17,8 +17,8 @@ from hpcest.model.folders import WorkspaceFolder
 #: What makes a distribution of what travels: MLflow finds our store by it, where a program uses MLflow.
 _DISTRIBUTION = {
     "METADATA": f"Metadata-Version: 2.1\nName: hpcest\nVersion: {__version__}\n",
-    "entry_points.txt": "[mlflow.tracking_store]\nhpcest = hpcest.onnode.mlflowentry:tracking_store\n"
-    "\n[mlflow.model_registry_store]\nhpcest = hpcest.onnode.mlflowentry:registry_store\n",
+    "entry_points.txt": "[mlflow.tracking_store]\nhpcest = hpcest.onnode.mlflow.entry:tracking_store\n"
+    "\n[mlflow.model_registry_store]\nhpcest = hpcest.onnode.mlflow.entry:registry_store\n",
 }
 
 #: Files by their names.
@@ -65,7 +65,7 @@ def _kept(target: Path, contents: Contents) -> Path:
 def _package() -> tuple[str, Contents]:
     """The digest of what travels, and its files by their names; read once, as the rest of this process's code was."""
     package = Path(__file__).parents[1]
-    sources = [package / "__init__.py", *sorted((package / "onnode").glob("*.py"))]
+    sources = [package / "__init__.py", *sorted((package / "onnode").rglob("*.py"))]
     contents = tuple((source.relative_to(package.parent), source.read_bytes()) for source in sources)
     contents += tuple((Path(f"hpcest-{__version__}.dist-info", name), text.encode()) for name, text in _DISTRIBUTION.items())
     return _digest(contents), contents

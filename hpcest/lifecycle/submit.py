@@ -15,8 +15,9 @@ from typing import Any
 from hpcest.contracts import Say
 from hpcest.errors import EnvironmentBuildError, HpcestError, PluginError, SpecError, UncertainError
 from hpcest.kit.files import write_private
-from hpcest.lifecycle import data, prepare, snapshot
+from hpcest.lifecycle import prepare, snapshot
 from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.data import ofrun
 from hpcest.lifecycle.git import with_source
 from hpcest.lifecycle.journal import append
 from hpcest.lifecycle.passage import Passage, Step, record, settle, source_of
@@ -149,7 +150,7 @@ def own_launch(passage: Passage, activation: Activation) -> tuple[dict[str, Any]
     spec, folder = passage.spec, passage.folder
     program = passage.framework.program(spec, activation)
     asked = {**spec.environment.variables, **spec.environment_variables}
-    files, places = data.launch_of(spec, folder, passage.context.workspace)
+    files, places = ofrun.launch_of(spec, folder, passage.context.workspace)
     variables = {
         **activation.variables,
         **program.variables,
@@ -258,7 +259,7 @@ def _ask_listeners(passage: Passage) -> None:
 
 
 #: The life of a run on the login side, up to the moment when the backend has it; watch and collect follow.
-STEPS: Sequence[Step] = (check, data.resolve, prepare.choose, freeze, record, prepare.prepare, plan, hand_over)
+STEPS: Sequence[Step] = (check, ofrun.resolve, prepare.choose, freeze, record, prepare.prepare, plan, hand_over)
 
 
 def submit(context: Context, spec: RunSpec, say: Say, *, dry: bool = False) -> Passage:

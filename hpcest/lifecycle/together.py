@@ -14,9 +14,10 @@ from pathlib import Path
 from hpcest.contracts import Say
 from hpcest.errors import HpcestError, SpecError, UncertainError
 from hpcest.kit.codec import encode
-from hpcest.lifecycle import data, prepare
+from hpcest.lifecycle import prepare
 from hpcest.lifecycle import submit as one
 from hpcest.lifecycle.context import Context
+from hpcest.lifecycle.data import ofrun
 from hpcest.lifecycle.passage import Passage, Step, header, record, settle
 from hpcest.lifecycle.secrets import without_secrets
 from hpcest.model.spec import Command, EnvironmentSpec, RunSpec
@@ -106,7 +107,7 @@ def _follow(step: Step, passage: Passage, model: Passage) -> None:
         passage.spec = replace(spec, experiment=model.spec.experiment)
         model.framework.check(passage.spec)
         one.check_variables(passage.spec)
-    elif step is data.resolve:
+    elif step is ofrun.resolve:
         passage.spec = replace(spec, data=model.spec.data, outputs=model.spec.outputs)
     elif step is prepare.choose:
         passage.environment = model.environment

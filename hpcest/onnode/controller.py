@@ -41,14 +41,14 @@ import time
 
 from hpcest.onnode import arrays, ports, processes, roles, workdir
 from hpcest.onnode.children import Children
+from hpcest.onnode.data.files import DataError
+from hpcest.onnode.data.staging import Staging
 from hpcest.onnode.ending import Ending
 from hpcest.onnode.guardian import Guardian
-from hpcest.onnode.inputfiles import DataError
 from hpcest.onnode.rank import number_of_ranks, read_launch, run_variables
 from hpcest.onnode.record import EventWriter, announce, get_json, put_json, warn
 from hpcest.onnode.slots import Queue
 from hpcest.onnode.slurmjob import SlurmJob, attempt_of
-from hpcest.onnode.staging import Staging
 from hpcest.onnode.step import Step
 from hpcest.onnode.verdict import Sentinel, judge
 

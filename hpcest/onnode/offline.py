@@ -3,7 +3,7 @@
 import os
 import sys
 
-from hpcest.onnode.data import Datasets
+from hpcest.onnode.data.datasets import Datasets
 from hpcest.onnode.ids import new_run_id
 from hpcest.onnode.metrics import Metrics
 from hpcest.onnode.record import EventWriter, encode

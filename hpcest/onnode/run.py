@@ -140,14 +140,14 @@ class Run(Loggable):
     @property
     def input_datasets(self):
         """Where the program finds its inputs: name → path, which also says what data it is."""
-        from hpcest.onnode.data import Datasets
+        from hpcest.onnode.data.datasets import Datasets
 
         return Datasets(self.folder, "input")
 
     @property
     def output_datasets(self):
         """Where the program writes its named outputs: name → path."""
-        from hpcest.onnode.data import Datasets
+        from hpcest.onnode.data.datasets import Datasets
 
         return Datasets(self.folder, "output")
 

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 from typing_extensions import Self
 
 from hpcest.onnode import run as onnode
-from hpcest.onnode.data import Datasets
+from hpcest.onnode.data.datasets import Datasets
 
 class LoggableRun(onnode.Run):
     """One run, seen from inside it or from outside."""

@@ -119,7 +119,7 @@ class OutputFileDatasetConfig:
 
     def register_on_complete(self, name: str, description: str | None = None, tags: Mapping[str, Any] | None = None) -> Self:
         """Have it become a version of the dataset ``name`` when the run has completed, and only then."""
-        from hpcest.lifecycle.datasets import checked_name as of_dataset
+        from hpcest.lifecycle.data.datasets import checked_name as of_dataset
 
         return self._with(dataset=of_dataset(name), description=description or "", tags=checked_tags(tags))
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hpcest.errors import SpecError
-from hpcest.lifecycle import datasets as registry
-from hpcest.lifecycle.datafiles import find
-from hpcest.lifecycle.datasets import DatasetVersion
+from hpcest.lifecycle.data import datasets as registry
+from hpcest.lifecycle.data.datasets import DatasetVersion
+from hpcest.lifecycle.data.files import find
 from hpcest.model.datapaths import whole_path
 from hpcest.model.spec import DataInput
 from hpcest.onnode.table import chosen

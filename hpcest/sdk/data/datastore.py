@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpcest.errors import HpcestError, SpecError
-from hpcest.lifecycle import datastores as storage
+from hpcest.lifecycle.data import datastores as storage
 from hpcest.sdk.files import copy_file
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hpcest.errors import HpcestError, SpecError
-from hpcest.lifecycle.datafiles import find
+from hpcest.lifecycle.data.files import find
 from hpcest.model.spec import DataInput
 from hpcest.onnode import table
 from hpcest.sdk import azure

@@ -56,7 +56,7 @@ class WorkspaceAssets:
 
     def data(self, name: str, version: str) -> DataInput:
         """A registered dataset as an input."""
-        from hpcest.lifecycle import datasets
+        from hpcest.lifecycle.data import datasets
 
         return datasets.read(self.context.workspace, name, version or None).as_input()
 
@@ -75,7 +75,7 @@ class WorkspaceAssets:
 
     def datastore(self, name: str) -> Path:
         """The folder that a datastore is."""
-        from hpcest.lifecycle import datastores
+        from hpcest.lifecycle.data import datastores
 
         return datastores.folder_of(self.context, name)
 

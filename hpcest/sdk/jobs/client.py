@@ -16,7 +16,7 @@ from hpcest.sdk.jobs.operations import JobOperations
 from hpcest.sdk.jobs.submitted import Job
 
 if TYPE_CHECKING:
-    from hpcest.lifecycle.datasets import DatasetVersion
+    from hpcest.lifecycle.data.datasets import DatasetVersion
     from hpcest.sdk import environment, model
     from hpcest.sdk.data.datastore import Datastore
     from hpcest.sdk.workspace import Workspace
@@ -146,13 +146,13 @@ class DataOperations:
 
     def get(self, name: str, version: str | int | None = None, label: str | None = None) -> Data:
         """A version of registered data, by default the latest. Raises UnknownNameError."""
-        from hpcest.lifecycle import datasets
+        from hpcest.lifecycle.data import datasets
 
         return _data(datasets.read(self._workspace.folder, name, version if version is not None else label))
 
     def list(self, name: str | None = None, **azure_only: Any) -> Iterator[Data]:
         """The latest version of each name; of one ``name`` all versions, the newest first. Raises UnknownNameError."""
-        from hpcest.lifecycle import datasets
+        from hpcest.lifecycle.data import datasets
 
         azure.warn_ignored("data.list", azure_only, {"list_view_type": "nothing is archived"})
         if name is None:
@@ -162,8 +162,8 @@ class DataOperations:
 
     def create_or_update(self, data: Data) -> Data:
         """Register data as the next version of its name; where the latest one is the same, that is returned. Raises SpecError."""
-        from hpcest.lifecycle import datasets
-        from hpcest.lifecycle.datastores import local_path
+        from hpcest.lifecycle.data import datasets
+        from hpcest.lifecycle.data.datastores import local_path
         from hpcest.model.spec import DataInput
         from hpcest.sdk.inputs import input_text
 

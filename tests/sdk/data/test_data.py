@@ -14,7 +14,7 @@ import pytest
 from hpcest import Workspace
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.kit.codec import decode, encode
-from hpcest.lifecycle import contents
+from hpcest.lifecycle.data import contents
 from hpcest.model.spec import Command, DataInput, DataOutput, RunSpec
 from hpcest.sdk.data.binding import data_named
 from hpcest.sdk.data.configs import DataReference, DatasetConsumptionConfig, OutputFileDatasetConfig

@@ -192,7 +192,7 @@ def test_a_rerun_is_told_what_has_changed_since(workspace: Workspace, mnist: Pat
 
 
 def test_very_much_data_is_read_only_where_it_is_asked_for(workspace: Workspace, mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpcest.lifecycle.data.MOST_READ", 10)
+    monkeypatch.setattr("hpcest.lifecycle.data.ofrun.MOST_READ", 10)
     said: list[str] = []
 
     def digest(data: DataInput) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from hpcest import Workspace
 from hpcest.errors import ConfigError
-from hpcest.lifecycle import datasets, datastores
+from hpcest.lifecycle.data import datasets, datastores
 from hpcest.model.spec import DataInput, DataOutput, RunSpec
 from hpcest.sdk.jobs.assets import WorkspaceAssets
 from hpcest.sdk.jobs.file import load_job

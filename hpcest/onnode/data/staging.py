@@ -13,7 +13,7 @@ import tempfile
 from typing import Any
 
 from hpcest.onnode import processes
-from hpcest.onnode.inputfiles import DataError, check, link_all
+from hpcest.onnode.data.files import DataError, check, link_all
 from hpcest.onnode.record import put_json
 from hpcest.onnode.slurmjob import unblock
 
@@ -178,7 +178,7 @@ class Staging:
     def _start(self, what, orders, alone=False):
         path = os.path.join(self.launch["folder"], "state", "%s.%d.json" % (what, self.attempt))
         put_json(path, orders)
-        keeper = os.path.join(self.launch["runtime"], "hpcest", "onnode", "keeper.py")
+        keeper = os.path.join(self.launch["runtime"], "hpcest", "onnode", "data", "keeper.py")
         argv = [self.launch["python"], "-I", "-S", "-X", "utf8", keeper, what, path]
         if self.job and self.job.nodes > 1 and not alone:
             nodes = ["--nodes=%d" % self.job.nodes, "--ntasks=%d" % self.job.nodes, "--ntasks-per-node=1", "--cpus-per-task=1"]

@@ -24,7 +24,7 @@ from typing import Any
 from hpcest.contracts import Say, silent
 from hpcest.errors import HpcestError, SpecError
 from hpcest.kit.files import read_json, write_json, write_text
-from hpcest.lifecycle.datafiles import File, Found
+from hpcest.lifecycle.data.files import File, Found
 from hpcest.model.folders import WorkspaceFolder
 
 FORMAT = 1

@@ -12,7 +12,7 @@ import uuid
 from urllib.parse import unquote, urlparse
 
 from hpcest.onnode import versions
-from hpcest.onnode.mlflowstore import made_of, refused, workspace_of
+from hpcest.onnode.mlflow.store import made_of, refused, workspace_of
 from hpcest.onnode.processes import identity
 from hpcest.onnode.record import get_json, put_json, warn
 
@@ -100,7 +100,7 @@ class Registry:
         model_id = model_id or (source[len("models:/") :] if source.startswith("models:/m-") else None)
         if model_id is None:
             return None
-        from hpcest.onnode.mlflowentry import tracking_store
+        from hpcest.onnode.mlflow.entry import tracking_store
 
         return tracking_store(self.uri).get_logged_model(model_id)
 

@@ -15,16 +15,16 @@ _STORES: dict = {}
 
 def tracking_store(store_uri=None, artifact_uri=None, **ignored):
     """The tracking store for ``store_uri``, the same for the whole process: some versions ask at every call."""
-    from hpcest.onnode import mlflowstore
+    from hpcest.onnode.mlflow import store
 
-    return _kept(("runs", store_uri), mlflowstore.tracking_store)
+    return _kept(("runs", store_uri), store.tracking_store)
 
 
 def registry_store(store_uri=None, **ignored):
     """The model registry for ``store_uri``."""
-    from hpcest.onnode import mlflowregistry
+    from hpcest.onnode.mlflow import registry
 
-    return _kept(("models", store_uri), mlflowregistry.registry_store)
+    return _kept(("models", store_uri), registry.registry_store)
 
 
 def _kept(key, make):

@@ -15,7 +15,7 @@ import pytest
 
 from hpcest.model.folders import RunFolder
 from hpcest.onnode import processes
-from hpcest.onnode.data import Datasets
+from hpcest.onnode.data.datasets import Datasets
 
 WaitUntil = Callable[..., None]
 

@@ -22,8 +22,8 @@ from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.kit.codec import decode, encode
 from hpcest.kit.files import create_exclusively, read_json
 from hpcest.kit.users import user_at_host
-from hpcest.lifecycle.contents import differences, listing_of, read_manifest
-from hpcest.lifecycle.datafiles import find, look_again
+from hpcest.lifecycle.data.contents import differences, listing_of, read_manifest
+from hpcest.lifecycle.data.files import find, look_again
 from hpcest.model.datapaths import whole_path
 from hpcest.model.folders import WorkspaceFolder
 from hpcest.model.spec import DataInput

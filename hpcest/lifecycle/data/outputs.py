@@ -38,7 +38,7 @@ def register_outputs(context: Context, seen: Seen) -> list[str]:
 
 
 def _register(context: Context, folder: RunFolder, name: str, output: DataOutput) -> None:
-    from hpcest.lifecycle import datasets
+    from hpcest.lifecycle.data import datasets
     from hpcest.lifecycle.journal import append
 
     path = os.path.abspath(final_path(folder, name, output))

@@ -1,4 +1,4 @@
-"""The runs of a workspace as MLflow's calls want to read and write them; without MLflow, which ``mlflowstore`` puts around it."""
+"""The runs of a workspace as MLflow's calls want to read and write them; without MLflow, which ``store`` puts around it."""
 
 import getpass
 import hashlib

@@ -12,7 +12,7 @@ import pathlib
 import uuid
 from urllib.parse import unquote, urlparse
 
-from hpcest.onnode.mlflowruns import Runs, milliseconds
+from hpcest.onnode.mlflow.runs import Runs, milliseconds
 from hpcest.onnode.record import get_json, put_json, warn
 
 _MOST = 50000

@@ -16,10 +16,10 @@ import sys
 import threading
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3)))
 
 from hpcest.onnode import processes
-from hpcest.onnode.inputfiles import DataError, files_of
+from hpcest.onnode.data.files import DataError, files_of
 from hpcest.onnode.rank import read_launch
 from hpcest.onnode.record import get_json
 from hpcest.onnode.workdir import for_each

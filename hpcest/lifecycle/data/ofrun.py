@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from hpcest.errors import SpecError
-from hpcest.lifecycle import datasets
-from hpcest.lifecycle.contents import Listing, differences, listing_of, manifest_path, read_manifest
-from hpcest.lifecycle.datafiles import Found, find, look_again
-from hpcest.lifecycle.datastores import local_path
+from hpcest.lifecycle.data import datasets
+from hpcest.lifecycle.data.contents import Listing, differences, listing_of, manifest_path, read_manifest
+from hpcest.lifecycle.data.datastores import local_path
+from hpcest.lifecycle.data.files import Found, find, look_again
 from hpcest.lifecycle.passage import Passage
 from hpcest.model.datapaths import output_path, path_of, whole_path, written_path
 from hpcest.model.folders import RunFolder, WorkspaceFolder

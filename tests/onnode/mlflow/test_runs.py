@@ -11,10 +11,10 @@ import pytest
 
 from hpcest.history import ingest, query
 from hpcest.model.folders import WorkspaceFolder
-from hpcest.onnode import mlflowruns
 from hpcest.onnode import run as module
 from hpcest.onnode.events import event_files, read_run
-from hpcest.onnode.mlflowruns import Runs, experiment_id
+from hpcest.onnode.mlflow import runs
+from hpcest.onnode.mlflow.runs import Runs, experiment_id
 from hpcest.onnode.record import put_json
 
 
@@ -119,7 +119,7 @@ def test_the_experiment_is_what_the_program_calls_it(inside: Runs) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "é", "x" * 65, "-a", "", "a/b"])
 def test_any_name_of_an_experiment_has_an_id_that_mlflow_takes(name: str) -> None:
-    assert mlflowruns._EXPERIMENT_ID.match(experiment_id(name))
+    assert runs._EXPERIMENT_ID.match(experiment_id(name))
 
 
 @pytest.mark.parametrize("run_id", ["none", "../own", "", "own/"])
