@@ -48,7 +48,7 @@ _WHERE = {
     "RemoteCompute": "hpcest.sdk.compute",
     "Run": "hpcest.sdk.run",
     "RunConfiguration": "hpcest.sdk.runconfig.configuration",
-    "RunDetails": "hpcest.sdk.widgets",
+    "RunDetails": "hpcest.sdk.widgets.details",
     "SKLearn": "hpcest.sdk.frameworks",
     "ScriptRunConfig": "hpcest.sdk.runconfig.scriptrun",
     "TabularDataset": "hpcest.sdk.data.tabular",

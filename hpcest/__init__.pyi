@@ -48,7 +48,7 @@ from hpcest.sdk.runconfig.sections import EnvironmentReference as EnvironmentRef
 from hpcest.sdk.runconfig.sections import HistoryConfiguration as HistoryConfiguration
 from hpcest.sdk.sections import DockerSection as DockerSection
 from hpcest.sdk.tensorboard import Tensorboard as Tensorboard
-from hpcest.sdk.widgets import RunDetails as RunDetails
+from hpcest.sdk.widgets.details import RunDetails as RunDetails
 from hpcest.sdk.workspace import Workspace as Workspace
 
 __all__ = [

@@ -114,6 +114,8 @@ class RunStatus(RunFiles):
         if interactive.goes_on_here(self.id):
             raise UsageError(f"run {self.id} is this very process, which would wait for ever", hint="end it first: run.complete()")
         seen = self._shown() if show_output else self._waited()
+        if widgets := sys.modules.get("hpcest.sdk.widgets.details"):
+            widgets.settle(self.id)
         if raise_on_error and str(seen.status) != "Completed":
             message = f"run {self.id} ended as {seen.status}: {seen.message or seen.reason or 'no reason was recorded'}"
             raise RunFailedError(message, run_id=self.id, status=str(seen.status), hint=f"see its log: hpcest logs {self.id}")

@@ -27,6 +27,7 @@ def as_html(facts: Mapping[str, Any]) -> str:
         f"<div>{escape(facts['details'])}</div>" if facts.get("details") else "",
         _html_table(rows),
         _html_metrics(facts),
+        _html_pictures(facts),
         _html_table([(escape(child["id"]), escape(f"{child['name']} {child['status']}".strip())) for child in facts.get("children") or ()]),
         _html_log(facts),
     ]
@@ -84,10 +85,20 @@ def _html_table(rows: Iterable[tuple[str, str]]) -> str:
 def _html_metrics(facts: Mapping[str, Any]) -> str:
     found = []
     for name, value in _metrics(facts):
+        if name in (facts.get("images") or ()):
+            continue
         curve = _curve((facts.get("series") or {}).get(name) or ())
         text = f"<div>{escape(name)}: <b>{escape(shown(value)[:80])}</b></div>"
         found.append(f'<div style="display:inline-block;margin:0 16px 8px 0;vertical-align:top">{text}{curve}</div>')
     return f'<div style="margin:6px 0">{"".join(found)}</div>' if found else ""
+
+
+def _html_pictures(facts: Mapping[str, Any]) -> str:
+    return "".join(
+        f'<figure style="display:inline-block;margin:0 16px 8px 0"><figcaption>{escape(name)}</figcaption>'
+        f'<img alt="{escape(name)}" src="{escape(uri)}" style="max-width:320px;max-height:240px"></figure>'
+        for name, uri in (facts.get("images") or {}).items()
+    )
 
 
 def _curve(pairs: Iterable[tuple[float, float]]) -> str:
