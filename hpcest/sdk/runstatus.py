@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -10,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcest.errors import RunFailedError, UnknownNameError, UsageError
+from hpcest.errors import HpcestError, RunFailedError, UnknownNameError, UsageError
 from hpcest.onnode.record import get_json
 from hpcest.sdk import files, interactive
 from hpcest.sdk.runfiles import RunFiles
@@ -50,6 +51,14 @@ class RunStatus(RunFiles):
             in_trash = (self.workspace.folder.trash / self.id).is_dir()
             hint = f"it is in the trash: hpcest delete --restore {self.id}" if in_trash else "it was removed for good"
             raise UnknownNameError("run", self.id, (), hint=hint)
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows of it; the usual ``repr`` where the run is gone."""
+        from hpcest.sdk.widgets.views import as_card
+
+        with contextlib.suppress(HpcestError):
+            return as_card(self.get_status(), experiment=self.experiment.name, run=self.id, name=self.display_name, folder=str(self.folder))
+        return None
 
     def get_status(self) -> str:
         """The status now, one of Azure ML's: NotStarted, Preparing, Queued, Running, …, Completed, Failed, Canceled."""

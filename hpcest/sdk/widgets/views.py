@@ -16,11 +16,7 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def as_html(facts: Mapping[str, Any]) -> str:
     """The run as a piece of HTML; everything that came from it is escaped."""
-    status = str(facts["status"])
-    badge = (
-        f'<span style="background:{_COLOURS.get(status, "#757575")};color:#fff;padding:1px 8px;border-radius:9px">{escape(status)}</span>'
-    )
-    title = f"<b>{escape(facts['name'] or facts['id'])}</b> {badge} {escape(facts.get('reason') or '')}"
+    title = f"<b>{escape(facts['name'] or facts['id'])}</b> {_badge(str(facts['status']))} {escape(facts.get('reason') or '')}"
     rows = [(name, escape(value)) for name, value in _rows(facts)]
     parts = [
         f'<div style="margin-bottom:4px">{title}</div>',
@@ -32,6 +28,11 @@ def as_html(facts: Mapping[str, Any]) -> str:
         _html_log(facts),
     ]
     return f'<div style="font-family:sans-serif;font-size:13px;line-height:1.5">{"".join(parts)}</div>'
+
+
+def as_card(status: str, **facts: str) -> str:
+    """A few facts as a piece of HTML: what a notebook shows of a cell's value."""
+    return _html_table([*((escape(name), escape(value)) for name, value in facts.items()), ("status", _badge(status))])
 
 
 def as_text(facts: Mapping[str, Any]) -> str:
@@ -72,6 +73,11 @@ def _span(facts: Mapping[str, Any]) -> str:
 
 def _metrics(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return list((facts.get("metrics") or {}).items())[:_MOST_METRICS]
+
+
+def _badge(status: str) -> str:
+    colour = _COLOURS.get(status, "#757575")
+    return f'<span style="background:{colour};color:#fff;padding:1px 8px;border-radius:9px">{escape(status)}</span>'
 
 
 def _html_table(rows: Iterable[tuple[str, str]]) -> str:

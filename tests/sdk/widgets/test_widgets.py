@@ -105,6 +105,16 @@ def test_columns_have_curves_and_images_are_seen(made_run: MakeRun) -> None:
     assert "huge.png: <b>images/huge.png</b>" in page
 
 
+def test_a_run_as_the_value_of_a_cell(made_run: MakeRun) -> None:
+    run = made_run(display_name="<b>mine</b>", status="Failed")
+    card = run._repr_html_() or ""
+    assert ">Failed</span>" in card
+    assert "&lt;b&gt;mine&lt;/b&gt;" in card
+    assert run.id in card
+    shutil.rmtree(run.folder)
+    assert run._repr_html_() is None
+
+
 def test_a_run_that_has_ended_is_shown_once(workspace: Workspace, made_run: MakeRun) -> None:
     run = made_run(kind="interactive", status="Failed")
     ((output,),) = notebook(f"""
