@@ -52,19 +52,19 @@ def list_(name: str | None, as_json: bool) -> None:
         output.print_json([_facts(version) for version in found])
         return
     rows = [
-        (one.name, one.version, output.age(one.created), one.data.files, _size(one.data.size), " ".join(one.data.paths), one.description)
+        (
+            one.name,
+            one.version,
+            output.age(one.created),
+            one.data.files,
+            output.size(one.data.size),
+            " ".join(one.data.paths),
+            one.description,
+        )
         for one in found
     ]
     empty = f"no dataset is called {name!r}" if name else "no datasets are registered"
     output.table(("name", "version", "registered", "files", "size", "data", "description"), rows, empty=empty, keep=("name", "version"))
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1024:
-            return f"{count:.3g} {unit}"
-        count /= 1024
-    return f"{count:.4g} TB"
 
 
 @data.command(short_help="Register files or folders under a name.")
@@ -125,7 +125,9 @@ def show(dataset: str, files: bool, as_json: bool) -> None:
         output.print_json(facts)
         return
     facts.update(
-        created=output.moment(found.created), size=_size(found.data.size), tags=[f"{key}={value}" for key, value in found.tags.items()]
+        created=output.moment(found.created),
+        size=output.size(found.data.size),
+        tags=[f"{key}={value}" for key, value in found.tags.items()],
     )
     facts["changes"] = [f"{word} {name}" for word, names in facts["changes"].items() for name in names[:5]]
     output.pairs({key: value for key, value in facts.items() if key != "id"})

@@ -34,14 +34,6 @@ for _command in (build, lock, export):
     env.add_command(_command)
 
 
-def _size(count: int) -> str:
-    """Bytes as people read them: ``420 kB``, ``1.3 GB``."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.{1 if count < 10 * size else 0}f} {unit}"
-    return f"{count} B"
-
-
 def _facts(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
     facts = {name: getattr(row, name) for name in names}
     return {**facts, "packages": list(row.packages)}
@@ -72,7 +64,7 @@ def list_(as_json: bool) -> None:
 def _cells(row: Row) -> tuple[Any, ...]:
     where = [f"in {row.site}"] * bool(row.site) + ["pinned"] * row.pinned
     state = f"{row.state} ({', '.join(where)})" if where else row.state
-    size = _size(row.size) if row.size is not None else ""
+    size = output.size(row.size) if row.size is not None else ""
     return (
         row.kind, row.key[:12], row.name, row.python, len(row.packages), size, output.age(row.created), output.age(row.resolved), state,
     )  # fmt: skip
@@ -100,7 +92,7 @@ def show(key: str, as_json: bool) -> None:
     moments = {name: output.moment(getattr(row, name)) for name in ("created", "resolved", "used")}
     resolved = f"{moments['resolved']} ({output.age(row.resolved)} ago)" if row.resolved else ""
     facts = {**_facts(row, (*_FIELDS, *_MORE)), **moments, "resolved": resolved}
-    output.pairs({**facts, "size": _size(row.size or 0), "pinned": "yes" if row.pinned else "", **marks})
+    output.pairs({**facts, "size": output.size(row.size or 0), "pinned": "yes" if row.pinned else "", **marks})
 
 
 @env.command(short_help="Check the files of environments, and say what is damaged.")
@@ -158,10 +150,10 @@ def gc(older_than: str, keep: int, max_size: str | None, dry_run: bool, as_json:
         output.print_json({"gone": gone, "kept": report.kept, "freed": report.freed, "dry_run": dry_run})
         return
     for one in report.gone:
-        output.write(output.clean(f"{'would remove' if dry_run else 'removed'} {one.label}: {one.reason}, {_size(one.size)}") + "\n")
+        output.write(output.clean(f"{'would remove' if dry_run else 'removed'} {one.label}: {one.reason}, {output.size(one.size)}") + "\n")
     for name, why in report.kept.items():
         output.say(f"kept {name}: {why}")
-    output.say(f"{_size(report.freed)} {'would be freed' if dry_run else 'freed'}" if report.gone else "nothing to remove")
+    output.say(f"{output.size(report.freed)} {'would be freed' if dry_run else 'freed'}" if report.gone else "nothing to remove")
 
 
 @env.command(short_help="Copy an environment into a site's store.")

@@ -43,6 +43,7 @@ COMMANDS = {
     "migrate": ("hpcest.cli.migrate:migrate", "Rewrite imports of Azure ML to hpcest's own."),
     "plugins": ("hpcest.cli.plugins:plugins", "List the plugins and what is wrong with them, or show one."),
     "doctor": ("hpcest.cli.doctor:doctor", "Check this machine and this workspace, or the ranks of a compute target."),
+    "gc": ("hpcest.cli.gc:gc", "Remove what no run refers to any more."),
     "reindex": ("hpcest.cli.reindex:reindex", "Rebuild the history's index from the run folders."),
     "config": ("hpcest.cli.config:config", "Show the configuration, and where each value comes from."),
 }

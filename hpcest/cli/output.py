@@ -223,6 +223,14 @@ def span(seconds: float | None) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
+def size(count: float) -> str:
+    """Bytes as people read them: ``420 kB``, ``1.3 GB``."""
+    for unit, whole in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= whole:
+            return f"{count / whole:.{1 if count < 10 * whole else 0}f} {unit}"
+    return f"{count:.0f} B"
+
+
 def number(value: Any) -> str:
     """A metric in six significant digits; lists by their last value and length."""
     if isinstance(value, float):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+#: Seconds for which a file that somebody relies on is young. What sweeps a workspace takes nothing that is not much older.
+YOUNG_S = 12 * 3600.0
 
 
 def _beside(path: Path) -> Path:
@@ -83,3 +87,24 @@ def create_exclusively(path: Path, text: str) -> bool:
         return os.stat(beside).st_nlink == 2
     finally:
         beside.unlink()
+
+
+def freshened(path: Path) -> bool:
+    """Whether the file is there for who relies on it from now on: an old one is made young, so that no sweep takes it.
+
+    Somebody else's file is replaced by a copy. False for one that can't be read, or made young.
+    """
+    try:
+        found = os.stat(path)
+        if found.st_mtime >= time.time() - YOUNG_S:
+            return True
+        try:
+            os.utime(path)
+        except PermissionError:
+            with written_beside(path) as beside, open(path, "rb") as old, open(beside, "xb") as new:
+                while data := old.read(1 << 20):
+                    new.write(data)
+                os.fchmod(new.fileno(), found.st_mode & 0o777)
+        return True
+    except OSError:
+        return False

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from hpcest.errors import HpcestError
-from hpcest.kit.files import written_beside
+from hpcest.kit.files import freshened, written_beside
 from hpcest.model.folders import WorkspaceFolder
 
 _TRIES = 5
@@ -83,10 +83,10 @@ class ObjectStore:
         return digest
 
     def _has(self, digest: str, size: int) -> bool:
-        """Whether the object is there, whole and readable: a machine that lost power may have cut it short."""
+        """Whether the object is there, whole and readable, and stays: a machine that lost power may have cut it short."""
         path = self.workspace.object(digest)
         try:
-            return os.stat(path).st_size == size and os.access(path, os.R_OK)
+            return os.stat(path).st_size == size and os.access(path, os.R_OK) and freshened(path)
         except OSError:
             return False
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcest.errors import HpcestError, SnapshotError
-from hpcest.kit.files import write_text
+from hpcest.kit.files import freshened, write_text
 from hpcest.lifecycle import refusals, tree
 from hpcest.lifecycle.ignore import Rules
 from hpcest.lifecycle.objects import KeepsChangingError, ObjectStore, storing
@@ -59,7 +59,7 @@ def take_snapshot(
     root = _root(source)
     cache = _cache_file(workspace, root)
     known = tree.load(cache)
-    if not known.snapshot or not workspace.manifest(known.snapshot).is_file():
+    if not known.snapshot or not freshened(workspace.manifest(known.snapshot)):
         known = Tree()  # the manifest is what vouches for the objects
     limits = refusals.Limits(max_files, max_bytes)
     try:
@@ -146,7 +146,7 @@ def _freeze(walk: Walk, workspace: WorkspaceFolder) -> int:
     path = workspace.manifest(walk.tree.snapshot)
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if not freshened(path):
             write_text(path, text)
     return len(store.added)
 

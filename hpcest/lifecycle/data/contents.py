@@ -23,7 +23,7 @@ from typing import Any
 
 from hpcest.contracts import Say, silent
 from hpcest.errors import HpcestError, SpecError
-from hpcest.kit.files import read_json, write_json, write_text
+from hpcest.kit.files import freshened, read_json, write_json, write_text
 from hpcest.lifecycle.data.files import File, Found
 from hpcest.model.folders import WorkspaceFolder
 
@@ -174,6 +174,6 @@ def _keep(workspace: WorkspaceFolder, root: str, files: Mapping[str, tuple[int, 
     path = manifest_path(workspace, identity)
     (path.parent.parent / "known").mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(exist_ok=True)
-    if not path.exists():
+    if not freshened(path):
         write_text(path, text)
     return identity
