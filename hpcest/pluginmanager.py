@@ -101,6 +101,11 @@ class Plugins:
         self._problems: list[tuple[EntryPoint, str]] = []
         self._offers: dict[str, list[_Offer]] = {}
 
+    @property
+    def external(self) -> bool:
+        """Whether there are others than our own; nothing is imported to tell."""
+        return bool(self._points)
+
     def framework(self, name: str) -> type[Framework]:
         """The framework called ``name``. Raises UnknownNameError; PluginError if two plugins have it."""
         return cast("type[Framework]", self._class("framework", name))

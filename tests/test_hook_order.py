@@ -136,6 +136,19 @@ def test_hpcest_register_commands_adds_commands(project: Path) -> None:
     assert "greet" in hpcest(project, "--help").stdout
 
 
+def test_a_plugin_that_the_configuration_disables_has_no_commands(project: Path) -> None:
+    """By the workspace around the current directory, or the one of -w; a broken configuration keeps nobody from help."""
+    settings = project / ".hpcest" / "config.yaml"
+    settings.write_text("plugins: {disable: [shout]}\n")
+    assert "no command 'greet'" in hpcest(project, "greet").stderr
+    assert "greet" not in hpcest(project, "--help").stdout
+    elsewhere = project.parent / "elsewhere"
+    elsewhere.mkdir()
+    assert "no command 'greet'" in hpcest(elsewhere, "-w", str(project), "greet", HPCEST_WORKSPACE=str(elsewhere)).stderr
+    settings.write_text("plugins: [\n")
+    assert "greet" in hpcest(project, "--help").stdout
+
+
 def test_hpcest_before_submit_may_refuse(project: Path) -> None:
     """The run is recorded as failed, with the plugin's words; nothing was started."""
     done = hpcest(project, "submit", ".", REFUSE="1")

@@ -54,7 +54,7 @@ class Root(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The built-in commands in the order of a run's life, then those of plugins."""
-        self._add_plugin_commands()
+        self._add_plugin_commands(ctx)
         return [*COMMANDS, *(name for name in super().list_commands(ctx) if name not in COMMANDS)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -63,7 +63,7 @@ class Root(Group):
             module, _, attribute = COMMANDS[name][0].partition(":")
             command: click.Command = getattr(import_module(module), attribute)
             return command
-        self._add_plugin_commands()
+        self._add_plugin_commands(ctx)
         return super().get_command(ctx, name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -74,13 +74,15 @@ class Root(Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def _add_plugin_commands(self) -> None:
+    def _add_plugin_commands(self, ctx: click.Context) -> None:
         """Let external plugins add theirs; without any, nothing is imported for it."""
         if not getattr(self, "_asked", False):
             self._asked = True
             from hpcest.pluginmanager import load_plugins
 
-            load_plugins().add_commands(self)
+            plugins = load_plugins()
+            if plugins.external:
+                load_plugins(disabled=_disabled(ctx)).add_commands(self)
 
     def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
         """Read the options; --help, which asks plugins for their commands, is inside the boundary too."""
@@ -91,6 +93,24 @@ class Root(Group):
         """Run a command."""
         with _boundary(traceback=bool(ctx.params.get("traceback"))):
             return super().invoke(ctx)
+
+
+def _disabled(ctx: click.Context) -> list[str]:
+    """The plugins that the configuration keeps out; none where that can't be read, which is for other commands to say."""
+    from pathlib import Path
+
+    from hpcest.config import load_config
+    from hpcest.errors import WorkspaceError
+    from hpcest.lifecycle.workspace import open_workspace
+    from hpcest.sdk.pointer import locate
+
+    given, workspace = ctx.find_root().params.get("workspace"), None
+    with contextlib.suppress(WorkspaceError):
+        workspace = open_workspace(Path(given)) if given else locate()
+    try:
+        return list(load_config(workspace).plugins.disable)
+    except HpcestError:
+        return []
 
 
 @contextlib.contextmanager
