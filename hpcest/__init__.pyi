@@ -12,6 +12,7 @@ from hpcest.sdk.data.configs import OutputFileDatasetConfig as OutputFileDataset
 from hpcest.sdk.data.dataset import Dataset as Dataset
 from hpcest.sdk.data.dataset import FileDataset as FileDataset
 from hpcest.sdk.data.datastore import Datastore as Datastore
+from hpcest.sdk.data.tabular import DataType as DataType
 from hpcest.sdk.data.tabular import TabularDataset as TabularDataset
 from hpcest.sdk.dependencies import CondaDependencies as CondaDependencies
 from hpcest.sdk.distributed import Distributed as Distributed
@@ -46,8 +47,10 @@ from hpcest.sdk.runconfig.scriptrun import ScriptRunConfig as ScriptRunConfig
 from hpcest.sdk.runconfig.sections import DockerConfiguration as DockerConfiguration
 from hpcest.sdk.runconfig.sections import EnvironmentReference as EnvironmentReference
 from hpcest.sdk.runconfig.sections import HistoryConfiguration as HistoryConfiguration
+from hpcest.sdk.sections import ContainerRegistry as ContainerRegistry
 from hpcest.sdk.sections import DockerSection as DockerSection
 from hpcest.sdk.tensorboard import Tensorboard as Tensorboard
+from hpcest.sdk.tensorboardexport import export_to_tensorboard as export_to_tensorboard
 from hpcest.sdk.widgets.details import RunDetails as RunDetails
 from hpcest.sdk.workspace import Workspace as Workspace
 
@@ -56,7 +59,9 @@ __all__ = [
     "ComputeTarget",
     "ComputeTargetException",
     "CondaDependencies",
+    "ContainerRegistry",
     "DataReference",
+    "DataType",
     "Dataset",
     "DatasetConsumptionConfig",
     "Datastore",
@@ -100,6 +105,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "command",
+    "export_to_tensorboard",
     "get_run",
     "hookimpl",
     "load_job",

@@ -207,6 +207,8 @@ class Config:
         if wanted in self.compute:
             return self.compute[wanted]
         error = UnknownNameError("compute target", wanted, self.compute)
+        if error.hint.startswith("known: "):
+            error.hint += f"; or define it: compute: {{{wanted}: {{backend: slurm, partition: …}}}} in the workspace's .hpcest/config.yaml"
         if not name:
             error.hint += f" (default_compute is set by {self.origin('default_compute')})"
         raise error

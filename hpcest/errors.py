@@ -25,7 +25,8 @@ from collections.abc import Iterable
 class HpcestError(Exception):
     """Something went wrong that the user can do something about.
 
-    ``hint`` is the next step, in the imperative; ``exit_code`` is what the command line returns.
+    ``hint`` is the next step, in the imperative; ``exit_code`` is what the command line returns. Where nobody catches it, Python
+    prints the hint below the message (since 3.11, as a note).
     """
 
     exit_code = 1
@@ -34,6 +35,16 @@ class HpcestError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def hint(self) -> str:
+        """The next step; empty for none."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, text: str) -> None:
+        others = [note for note in getattr(self, "__notes__", ()) if not note.startswith("Hint: ")]
+        self._hint, self.__notes__ = text, ([f"Hint: {text}"] if text else []) + others
 
 
 class UsageError(HpcestError):

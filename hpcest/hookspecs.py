@@ -32,6 +32,7 @@ __all__ = [
     "hpcest_register_commands",
     "hpcest_register_environments",
     "hpcest_register_frameworks",
+    "hpcest_run_types",
     "hpcest_status_changed",
     "hpcest_travelling_modules",
 ]
@@ -61,6 +62,15 @@ def hpcest_register_commands(cli: Any) -> None:
 
     :param cli: the root ``click.Group``; add commands with ``cli.add_command``.
     """
+
+
+@_hookspec
+def hpcest_run_types() -> Mapping[str, Callable[[Any, str], Any]]:
+    """Called once, when the SDK first opens a run of a framework that hpcest does not bring along.
+
+    Return what opens such runs: framework → a function of the experiment and the run id, such as a subclass of ``hpcest.Run``.
+    """
+    raise AssertionError("a specification is never called")
 
 
 @_hookspec

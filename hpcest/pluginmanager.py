@@ -100,6 +100,7 @@ class Plugins:
         self._strict = strict
         self._problems: list[tuple[EntryPoint, str]] = []
         self._offers: dict[str, list[_Offer]] = {}
+        self._answers: dict[str, dict[str, Any]] = {}
 
     @property
     def external(self) -> bool:
@@ -129,6 +130,7 @@ class Plugins:
         for kind in KINDS:
             self._external(kind)
         self.modules()
+        self.run_types()
         return [PluginProblem(point.name, point.value, reason) for point, reason in self._problems]
 
     @property
@@ -161,20 +163,26 @@ class Plugins:
 
     def modules(self) -> dict[str, str]:
         """The Python files that travel with runs, name → text; a plugin whose files can't travel becomes a problem."""
-        return self._modules
+        return self._gathered("hpcest_travelling_modules", _misfit)
 
-    @cached_property
-    def _modules(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for point, call in self._callers("hpcest_travelling_modules"):
+    def run_types(self) -> dict[str, Callable[[Any, str], Any]]:
+        """What opens a run of a plugin's framework, by the framework's name; a plugin with something else becomes a problem."""
+        return self._gathered("hpcest_run_types", _no_type)
+
+    def _gathered(self, hook: str, misfit: Callable[[Any, Any, Mapping[str, Any]], str]) -> dict[str, Any]:
+        """What a hook of all plugins returns, name → value, less plugins of which ``misfit`` has something to say; asked for once."""
+        if hook in self._answers:
+            return self._answers[hook]
+        found = self._answers[hook] = {}
+        for point, call in self._callers(hook):
             try:
                 answer = dict(call({}))
-                wrong = next((why for name, text in answer.items() for why in [_misfit(name, text, found)] if why), "")
+                wrong = next((why for name, value in answer.items() for why in [misfit(name, value, found)] if why), "")
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
-                self._problem(point, f"hpcest_travelling_modules: {_reason(error)}", error)
+                self._problem(point, f"{hook}: {_reason(error)}", error)
                 continue
             if wrong:
-                self._problem(point, f"hpcest_travelling_modules: {wrong}")
+                self._problem(point, f"{hook}: {wrong}")
             else:
                 found.update(answer)
         return found
@@ -184,6 +192,7 @@ class Plugins:
         rows = [PluginRow(kind, name, "built in", module, _missing(module)) for kind, name, module in BUILTIN]
         offers = [(kind, offer) for kind in KINDS for offer in self._external(kind)]
         self.modules()
+        self.run_types()
         rows += [PluginRow(kind, offer.name, offer.point.origin, offer.module) for kind, offer in offers]
         rows = [row._replace(problem=row.problem or _shared(row, rows)) for row in rows]
         others = [(point, reason) for point, reason in self._problems] + [(point, "disabled") for point in self._blocked]
@@ -279,6 +288,13 @@ def _misfit(name: Any, text: Any, taken: Mapping[str, str]) -> str:
     parts = name.split("/")
     if {"", ".", ".."} & set(parts) or parts[0] == "hpcest":
         return f"{name!r} must be a relative path, without '..', and not in hpcest/"
+    return f"another plugin has {name!r}" if name in taken else ""
+
+
+def _no_type(name: Any, factory: Any, taken: Mapping[str, Any]) -> str:
+    """Why runs can't be opened so; empty where they can."""
+    if not isinstance(name, str) or not callable(factory):
+        return f"{name!r} must be a framework with a function"
     return f"another plugin has {name!r}" if name in taken else ""
 
 

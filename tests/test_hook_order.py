@@ -33,6 +33,13 @@ class Shout(Framework):
         return Program((activation.python, spec.command.script, "SHOUT"))
 
 
+class ShoutRun(hpcest.Run):
+    """What a run of the framework is."""
+
+    def loud(self):
+        return self.id.upper()
+
+
 class Room(Host):
     name = "room"
 
@@ -57,6 +64,13 @@ def hpcest_register_environments():
 def hpcest_register_backends():
     note("hpcest_register_backends")
     return [Here]
+
+
+@hpcest.hookimpl
+def hpcest_run_types():
+    note("hpcest_run_types")
+    return {"shout": ShoutRun}
+
 
 
 @hpcest.hookimpl
@@ -112,9 +126,13 @@ def project(tmp_path: Path) -> Path:
 
 
 def hpcest(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return python(project, "-m", "hpcest", *words, **variables)
+
+
+def python(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(project.parent / "site"), str(Path(hookspecs.__file__).parents[1])])
     env = {**os.environ, "PYTHONPATH": path, "NOTES": str(project.parent / "notes"), **variables}
-    return subprocess.run([sys.executable, "-m", "hpcest", *words], cwd=project, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, *words], cwd=project, env=env, capture_output=True, text=True, check=False)
 
 
 def test_all_hooks_in_their_order(project: Path) -> None:
@@ -134,6 +152,23 @@ def test_all_hooks_in_their_order(project: Path) -> None:
 def test_hpcest_register_commands_adds_commands(project: Path) -> None:
     assert hpcest(project, "greet").stdout == "hello from a plugin\n"
     assert "greet" in hpcest(project, "--help").stdout
+
+
+def test_hpcest_run_types_open_runs(project: Path) -> None:
+    """Wherever the SDK returns one; nobody is asked for runs of our own frameworks."""
+    program = """
+import sys
+from hpcest import Experiment, Run, ScriptRunConfig, Workspace
+workspace = Workspace.from_config()
+plain = Experiment(workspace, "hooks").submit(ScriptRunConfig(".", "train.py"))
+asked = "hpcest_run_types" in open("../notes").read()
+found = [*Experiment(workspace, "hooks").get_runs()]
+print(asked, [type(run).__name__ for run in found], Run.get(workspace, found[1].id).loud() == found[1].id.upper())
+plain.wait_for_completion()
+"""
+    assert hpcest(project, "submit", ".", "-f").returncode == 0
+    (project / "program.py").write_text(program)
+    assert python(project, "program.py").stdout == "False ['Run', 'ShoutRun'] True\n"
 
 
 def test_a_plugin_that_the_configuration_disables_has_no_commands(project: Path) -> None:

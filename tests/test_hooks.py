@@ -25,6 +25,7 @@ HOOKS = {
     "hpcest_register_environments": [],
     "hpcest_register_backends": [],
     "hpcest_register_commands": ["cli"],
+    "hpcest_run_types": [],
     "hpcest_travelling_modules": [],
     "hpcest_before_submit": ["run", "plan"],
     "hpcest_after_submit": ["run"],

@@ -407,6 +407,15 @@ def test_hpcest_travelling_modules_are_files_for_programs(site: Site) -> None:
     assert site.answer("plugins.problems", CALLS) == []
 
 
+def test_hpcest_run_types_say_what_opens_runs(site: Site) -> None:
+    """Of all plugins together; one with something else is left out, with its reason."""
+    site.install("aaa", recorder("aaa", {"hpcest_run_types()": "return {'sweep': print}"}))
+    site.install("bbb", recorder("bbb", {"hpcest_run_types()": "return {'graph': 3}"}))
+    types, problems = site.answer("[sorted(plugins.run_types()), plugins.problems]", CALLS)
+    assert types == ["sweep"]
+    assert problems == [["bbb", "bbb", "hpcest_run_types: 'graph' must be a framework with a function"]]
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -38,6 +38,12 @@ def default_slots() -> int:
     return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 
 
+def local_node() -> dict[str, Any]:
+    """This machine, as the only node of the target ``local``."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return {"nodeId": os.uname().nodename, "nodeState": "idle", "cpus": len(os.sched_getaffinity(0)), "memoryMb": memory, "gres": ""}
+
+
 @dataclass(frozen=True)
 class LocalOptions:
     """The settings of a compute target with ``backend: local``."""

@@ -52,7 +52,7 @@ def migrate(files: tuple[Path, ...], diff: bool, write: bool, as_json: bool) -> 
     if diff and as_json:
         raise click.UsageError("--diff and --json exclude each other")
     found, unreadable = list[_Looked](), 0
-    for path in _paths(files):
+    for path in _once(_paths(files)):
         try:
             found.append(_look(path, write=write))
         except UsageError as error:
@@ -69,6 +69,16 @@ def migrate(files: tuple[Path, ...], diff: bool, write: bool, as_json: bool) -> 
         ]
         output.print_json(rows)
     raise SystemExit(1 if unreadable or any(one.unsolved for one in found) else 0)
+
+
+def _once(paths: Iterator[Path]) -> Iterator[Path]:
+    """Each file once, as it was named first."""
+    seen = set[Path]()
+    for path in paths:
+        real = path.resolve()
+        if real not in seen:
+            seen.add(real)
+            yield path
 
 
 def _paths(files: tuple[Path, ...]) -> Iterator[Path]:

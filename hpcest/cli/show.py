@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcest.cli import output
+from hpcest.cli import dataview, output
 from hpcest.cli.common import json_option, run_argument, the_context, the_run
+from hpcest.lifecycle.data import declared
 from hpcest.onnode.record import get_json
 
 if TYPE_CHECKING:
     from hpcest.lifecycle.context import Context
     from hpcest.lifecycle.watch import Seen
 
-#: Properties that say what the line ``git`` does.
-_OF_GIT = ("azureml.git.", "mlflow.source.")
+#: Properties that say what the lines ``git`` and ``outputs`` do.
+_SAID = ("azureml.git.", "mlflow.source.", declared.REGISTERED)
 
 
 @click.command(short_help="Show all that is known of a run.")
@@ -28,7 +29,8 @@ def show(run: str, as_json: bool) -> None:
     --json: an object with id, status, reason, message, attempt, exit_code, created, queued, started, ended (seconds
     since the epoch, or null), user, host, folder, spec (as it was submitted), environment (kind, key, facts; empty
     before it is made), job (what the backend recorded), facts (what it says now), usage, display_name, description,
-    tags, properties, metrics, artifacts, parent, children, models.
+    tags, properties, params, metrics, inputs (name to value, or to dataset, paths, mode, type, digest, files, size),
+    outputs (name to path, mode, type, dataset, model, registered, digest), artifacts, parent, children, models.
     """
     from hpcest.lifecycle.collect import collect
     from hpcest.lifecycle.watch import look_at
@@ -56,6 +58,7 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
     header = get_json(str(seen.folder.header)) or {}
     run = Run(str(seen.folder.path))
     lock = get_json(str(seen.folder.lock)) or {}
+    spec, properties = header.get("spec") or {}, run.get_properties()
     models = Model.list(Workspace(context.workspace), run_id=seen.folder.id)
     used = account(context, [seen])[seen.folder.id] if seen.finished else seen.state.usage
     return {
@@ -72,7 +75,7 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
         "user": header.get("user"),
         "host": header.get("host"),
         "folder": str(seen.folder.path),
-        "spec": header.get("spec") or {},
+        "spec": spec,
         "environment": {key: lock.get(key) for key in ("kind", "key", "facts")} if lock else {},
         "job": {key: value for key, value in (seen.state.job or {}).items() if key != "t"},
         "facts": dict(seen.facts),
@@ -80,13 +83,25 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
         "display_name": run.display_name,
         "description": run.description,
         "tags": run.get_tags(),
-        "properties": run.get_properties(),
+        "properties": properties,
+        "params": _params(spec, seen),
         "metrics": run.get_metrics(),
+        "inputs": declared.inputs_of(spec),
+        "outputs": declared.outputs_of(spec, seen.folder, properties),
         "artifacts": run.get_file_names(),
-        "parent": (header.get("spec") or {}).get("parent") or "",
+        "parent": spec.get("parent") or "",
         "children": [child.id for child in run.get_children()],
         "models": [model.id for model in models],
     }
+
+
+def _params(spec: dict[str, Any], seen: Seen | None) -> dict[str, str]:
+    """The options of its command line, and what its program has logged; without ``seen`` the first alone."""
+    from hpcest.history.params import parse_arguments, parse_line
+
+    command = spec.get("command") or {}
+    logged = {name: value for name, (_, value) in seen.state.params.items()} if seen else {}
+    return {**logged, **parse_line(command.get("line") or ""), **parse_arguments(command.get("arguments") or ())}
 
 
 def _readable(known: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +111,7 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
     command = spec.get("command") or {}
     git = spec.get("git") or {}
     shown = known["artifacts"][:20]
+    in_command = _params(spec, None)
     return {
         "run": known["id"] + (f" ({known['display_name']})" if known["display_name"] else ""),
         "status": known["status"] + (f" ({known['reason']})" if known["reason"] else ""),
@@ -112,6 +128,8 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
         "environment": f"{known['environment']['kind']} {known['environment']['key'][:12]}" if known["environment"] else "",
         "snapshot": spec.get("snapshot", "")[:12],
         "git": f"{git.get('branch', '')} {git.get('commit', '')[:12]}{' with changes' if git.get('dirty') else ''}".strip(),
+        "inputs": dataview.input_lines(known["inputs"]),
+        "outputs": dataview.output_lines(known["outputs"]),
         "created": f"{output.moment(known['created'])} by {known['user']} on {known['host']}" if known["created"] else "",
         "started": output.moment(known["started"]),
         "ended": output.moment(known["ended"]),
@@ -119,7 +137,8 @@ def _readable(known: dict[str, Any]) -> dict[str, Any]:
         "used": ", ".join(_usage(usage)),
         "hint": idle(usage),
         "tags": [f"{key}={value}" for key, value in known["tags"].items()],
-        "properties": [f"{key}={value}" for key, value in known["properties"].items() if not key.startswith(_OF_GIT)],
+        "properties": [f"{key}={value}" for key, value in known["properties"].items() if not key.startswith(_SAID)],
+        "params": [f"{name} = {value}" for name, value in known["params"].items() if name not in in_command],
         "metrics": [f"{name} = {output.number(value)}" for name, value in known["metrics"].items()],
         "artifacts": shown + ([f"and {len(known['artifacts']) - 20} more"] if len(known["artifacts"]) > 20 else []),
         "models": known["models"],

@@ -222,7 +222,9 @@ def print_plan(passage: Passage, as_json: bool) -> None:
     """The plan that would be submitted, and its script where the backend has one. Secrets are not in it."""
     import shlex
 
+    from hpcest.cli import dataview
     from hpcest.kit.codec import encode
+    from hpcest.lifecycle.data import declared
     from hpcest.lifecycle.passage import header
 
     assert passage.plan is not None
@@ -230,6 +232,7 @@ def print_plan(passage: Passage, as_json: bool) -> None:
     if as_json:
         output.print_json({"spec": header(passage)["spec"], "plan": plan})
         return
+    spec = header(passage)["spec"]
     launch, secrets = plan["launch"], plan["launch"].get("secrets", ())
     nodes, processes = launch["nodes"], launch["procs_per_node"]
     ranks = f"{nodes} node{'s' * (nodes != 1)} with {processes} process{'es' * (processes != 1)} each, started per {launch['per']}"
@@ -242,6 +245,8 @@ def print_plan(passage: Passage, as_json: bool) -> None:
             "ranks": ranks,
             "source": passage.spec.source,
             "snapshot": passage.spec.snapshot,
+            "inputs": dataview.input_lines(declared.inputs_of(spec)),
+            "outputs": dataview.output_lines(declared.outputs_of(spec, None)),
             "variables": [f"{name}={value}" for name, value in launch["variables"].items()] + [f"{name}=***" for name in secrets],
             "options": [f"{name}: {value}" for name, value in plan.get("options", {}).items()],
         }

@@ -1,4 +1,4 @@
-"""What is done once when a run has ended: tidy up after a killed controller, register its outputs, tell the listeners.
+"""What is done once when a run has ended: tidy up after a killed controller, register what it made, tell the listeners.
 
 Nothing is copied: outputs and logs were written where they stay.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hpcest.lifecycle.data.outputs import register_outputs
 from hpcest.model.folders import RunFolder
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def collect_all(context: Context, runs: Iterable[Seen]) -> list[str]:
     for seen in ended:
         first = seen.folder.id in news
         if first or _was_interrupted(seen.folder):
-            changed += register_outputs(context, seen)
+            changed += _register(context, seen)
             _note(seen.folder)
         if first:
             before = "Running" if seen.state.started else "Queued"
@@ -104,6 +104,36 @@ def _was_interrupted(folder: RunFolder) -> bool:
         return time.time() - os.stat(folder.state / "collected").st_mtime > PATIENCE_S
     except OSError:
         return False
+
+
+def _register(context: Context, seen: Seen) -> list[str]:
+    """What the run made that is to be found by name. Most listings come across no run that has just ended."""
+    from hpcest.lifecycle.data.outputs import register_outputs
+    from hpcest.lifecycle.models import register_models
+
+    with _at_work(seen.folder):
+        return register_outputs(context, seen) + register_models(context, seen)
+
+
+@contextlib.contextmanager
+def _at_work(folder: RunFolder) -> Iterator[None]:
+    """Have others know, while a large model is copied, say, that who collects it has not been killed."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                os.utime(folder.state / "collected")
+            if over.wait(PATIENCE_S / 6):
+                return
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _note(folder: RunFolder) -> None:

@@ -22,6 +22,8 @@ _STATUS_S, _CONFIG_S, _DIFF_S = 30.0, 5.0, 30.0
 _NOT_OURS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX")
 # Takes no lock, asks nobody, fetches nothing.
 _OURS = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none", "LC_ALL": "C"}
+# What may be overridden → how Azure ML's variable for it ends.
+_OVERRIDES = {"commit": "COMMIT", "branch": "BRANCH", "remote": "REPOSITORY_URI", "dirty": "DIRTY"}
 # A user's settings must not change what a patch looks like, nor start a program.
 _SETTINGS = ("core.fsmonitor=false", "diff.noprefix=false", "diff.mnemonicPrefix=false", "diff.relative=false")
 _DIFF = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short")
@@ -34,7 +36,8 @@ def git_facts(source: Path, store_patch: Callable[[bytes], str]) -> GitFacts | N
     ``dirty`` is about tracked files below ``source``, as in ``git describe --dirty``: untracked ones are in the
     snapshot. Their changes against the commit, staged or not, go to ``store_patch`` as a patch for
     ``git apply``; it returns the name to record. The variables ``HPCEST_GIT_COMMIT``, ``_BRANCH``,
-    ``_REMOTE`` and ``_DIRTY`` replace what was found, for CI systems that export a tree without ``.git``.
+    ``_REMOTE`` and ``_DIRTY``, or Azure ML's ``AZUREML_GIT_COMMIT``, ``_BRANCH``, ``_REPOSITORY_URI`` and ``_DIRTY``, replace
+    what was found, for CI systems that export a tree without ``.git``.
     """
     return _overridden(_found(source, store_patch), os.environ)
 
@@ -104,7 +107,9 @@ def without_credentials(url: str) -> str:
 
 
 def _overridden(facts: GitFacts | None, environ: Mapping[str, str]) -> GitFacts | None:
-    given = {name: environ.get(f"HPCEST_GIT_{name.upper()}", "") for name in ("commit", "branch", "remote", "dirty")}
+    given = {
+        name: environ.get(f"HPCEST_GIT_{name.upper()}") or environ.get(f"AZUREML_GIT_{azures}", "") for name, azures in _OVERRIDES.items()
+    }
     if not any(given.values()):
         return facts
     facts = facts or GitFacts()

@@ -18,7 +18,8 @@ from hpcest.model.folders import WorkspaceFolder
 _DISTRIBUTION = {
     "METADATA": f"Metadata-Version: 2.1\nName: hpcest\nVersion: {__version__}\n",
     "entry_points.txt": "[mlflow.tracking_store]\nhpcest = hpcest.onnode.mlflow.entry:tracking_store\n"
-    "\n[mlflow.model_registry_store]\nhpcest = hpcest.onnode.mlflow.entry:registry_store\n",
+    "\n[mlflow.model_registry_store]\nhpcest = hpcest.onnode.mlflow.entry:registry_store\n"
+    "\n[mlflow.artifact_repository]\nhpcest = hpcest.onnode.mlflow.entry:artifact_repository\n",
 }
 
 #: Files by their names.

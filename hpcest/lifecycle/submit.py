@@ -98,7 +98,7 @@ def freeze(passage: Passage) -> None:
         raise SpecError(
             f"entry script {script!r} is left out of the snapshot by the ignore files", hint=f"add '!{script}' to .amlignore or .gitignore"
         )
-    passage.say(f"snapshot {taken.digest[:12]}: {taken.files} files, {taken.copied} new")
+    passage.say(f"snapshot {taken.digest[:12]}: {taken.files} file{'s' * (taken.files != 1)}, {taken.copied} new")
     passage.spec = with_source(passage.spec, source, taken.digest, lambda data: snapshot.store_bytes(workspace, data))
 
 

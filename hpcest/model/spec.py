@@ -161,7 +161,8 @@ class DataOutput:
     With ``mode`` ``mount`` the program writes there, with ``upload`` what it wrote is copied there when the run has completed,
     or only what matches ``globs``; files that are there already are replaced if ``overwrite``. ``type`` is ``uri_folder`` or
     ``uri_file``, ``target`` is where the program wants it, a path on the node. When the run has completed, and only
-    then, it becomes a new version of the dataset ``dataset``, if that is not empty, with ``description`` and ``tags``.
+    then, it becomes a new version of the dataset ``dataset``, or of the model ``model``, if that is not empty, with
+    ``description`` and ``tags``.
     """
 
     path: str = ""
@@ -171,6 +172,7 @@ class DataOutput:
     globs: tuple[str, ...] = ()
     overwrite: bool = False
     dataset: str = ""
+    model: str = ""
     description: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     table: dict[str, Any] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """What programs that were written for Azure ML, or log with MLflow, look for in their environment."""
 
 import os
+import re
 from urllib.parse import quote
 
 from hpcest.onnode.record import get_json
@@ -45,13 +46,36 @@ def _name_of(workspace):
 def _batch(told, env):
     """What Azure Batch told the ranks, and older programs still read."""
     found = {"AZ_BATCHAI_TASK_INDEX": told["RANK"]}
+    address, port = env.get("MASTER_ADDR"), env.get("MASTER_PORT")
     peers = (told.get("HPCEST_PEERS") or "").split(",")
     hosts = list(dict.fromkeys(one.rpartition(":")[0] for one in peers if one))
-    if hosts:
+    hosts = hosts or host_names(env.get("SLURM_JOB_NODELIST") or "") or [address]
+    if address:
         found["AZ_BATCH_HOST_LIST"] = ",".join(hosts)
-    address, port = env.get("MASTER_ADDR"), env.get("MASTER_PORT")
     if address and port:
         found["AZ_BATCH_MASTER_NODE"] = address + ":" + port
         found["AZ_BATCHAI_MPI_MASTER_NODE"] = address
         found["AZ_BATCHAI_PYTORCH_INIT_METHOD"] = "tcp://" + address + ":" + port
     return found
+
+
+def host_names(text):
+    """The hosts that Slurm writes as ``n[1-3,07],login``, in that order."""
+    found = []
+    for part in re.findall(r"(?:\[[^]]*\]|[^,\[])+", text):
+        names = [""]
+        for plain, ranges in re.findall(r"([^\[]*)(?:\[([^]]*)\])?", part):
+            names = [name + plain + number for name in names for number in (_numbers(ranges) if ranges else [""])]
+        found.extend(names)
+    return found
+
+
+def _numbers(ranges):
+    """``1-3,07`` as the texts of its numbers, as wide as the first of each range."""
+    for one in ranges.split(","):
+        low, dash, high = one.partition("-")
+        if dash and low.isdigit() and high.isdigit():
+            for number in range(int(low), int(high) + 1):
+                yield "%0*d" % (len(low), number)
+        else:
+            yield one

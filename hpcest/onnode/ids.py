@@ -13,3 +13,8 @@ def new_run_id():
     """
     draw = os.urandom(8)
     return _LETTERS[draw[0] % len(_LETTERS)] + "".join(_SYMBOLS[byte % len(_SYMBOLS)] for byte in draw[1:])
+
+
+def may_be_id(name):
+    """Whether somebody may call a run so: it becomes the name of a folder, and a word on command lines."""
+    return name[:1].isalpha() and name.replace("-", "_").replace(".", "_").isidentifier() and len(name) <= 200

@@ -6,7 +6,7 @@ import os
 import time
 
 from hpcest.onnode.record import warn
-from hpcest.onnode.values import checked_name, column, scalar, several, spelt
+from hpcest.onnode.values import checked_name, column, scalar, several, spelt, step_of
 
 # How long one text of the time serves for what is logged: to spell it takes as long as to write a line.
 CLOCK_S = 0.0005
@@ -41,7 +41,7 @@ class Loggable:
                 start = self._prefixes[known] = ',"e":"metric","k":%s,"v":' % json.dumps(known)
             text = repr(value) if type(value) is float and value - value == 0.0 else spelt(name, value)
             if step is not None:
-                text = f'{text},"s":{step if type(step) is int else spelt("step", step)}'
+                text = f'{text},"s":{step if type(step) is int else step_of(step)!r}'
             now = time.time()
             since, clock = self._clock
             if not 0.0 <= now - since < CLOCK_S:

@@ -3,11 +3,13 @@
 import os
 import sys
 
+from hpcest.onnode.artifacts import artifact_names, artifact_path, place_of
 from hpcest.onnode.data.datasets import Datasets
+from hpcest.onnode.filters import has_all, is_of
 from hpcest.onnode.ids import new_run_id
 from hpcest.onnode.metrics import Metrics
-from hpcest.onnode.record import EventWriter, encode
-from hpcest.onnode.run import ExperimentName, Run, UnregisteredModel
+from hpcest.onnode.record import EventWriter, encode, put_json
+from hpcest.onnode.run import IN_FULL, ExperimentName, Run
 from hpcest.onnode.state import RunState
 
 
@@ -38,6 +40,16 @@ class _Printer(EventWriter):
         return True
 
 
+class _Experiment(ExperimentName):
+    """The experiment of a program outside of any run: it has the workspace that the program is in."""
+
+    @property
+    def workspace(self):
+        import importlib
+
+        return importlib.import_module("hpcest").Workspace.from_config()
+
+
 class OfflineRun(Run):
     """A run that is not recorded: metrics, tags and children live in memory and are printed."""
 
@@ -45,7 +57,6 @@ class OfflineRun(Run):
 
     def __init__(self, parent=None, name="", run_id=None):
         self.id = run_id or "OfflineRun_" + new_run_id()  # programs ask whether the id begins so, as Azure ML's does
-        self.folder = ""
         self._spec = {"display_name": name}
         self._printer = _Printer()
         self._log_to(self._printer)
@@ -62,7 +73,7 @@ class OfflineRun(Run):
 
     @property
     def experiment(self):
-        return ExperimentName("offline")
+        return _Experiment("offline")
 
     @property
     def parent(self):
@@ -108,42 +119,90 @@ class OfflineRun(Run):
 
     def get_children(self, recursive=False, tags=None, properties=None, type=None, status=None):
         for child in self._children:
-            yield child
+            wanted = has_all(child.get_tags(), tags) and has_all(child.get_properties(), properties)
+            if wanted and is_of(type, "child", {"framework": ""}) and status in (None, child.get_status()):
+                yield child
             if recursive:
-                for below in child.get_children(True):
+                for below in child.get_children(True, tags, properties, type, status):
                     yield below
 
     def wait_for_completion(self, show_output=False, wait_post_processing=False, raise_on_error=True):
         return self.get_details()
 
-    def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
-        metrics = self._printer.metrics.to_dict()
-        if name is not None:
-            metrics = {name: metrics[name]} if name in metrics else {}
-        if recursive:
-            return dict([(self.id, metrics)] + [(child.id, child.get_metrics(name)) for child in self.get_children(True)])
-        return metrics
+    def _metrics(self):
+        return self._printer.metrics
 
-    def _keep_image(self, name, path, plot):
-        if (path is None) == (plot is None):
-            raise ValueError("log_image(%r) takes either path= or plot=" % name)
-        return str(path or plot)
-
-    def _keep_payload(self, kind, name, value):
-        return "a %s" % kind.replace("_", " ")
-
+    # ------------------------------------------------------------------ files
     def upload_file(self, name, path_or_stream, datastore_name=None):
+        artifact_path("", name)
+        if hasattr(path_or_stream, "read"):
+            super().upload_file(name, path_or_stream)
+        elif os.path.isfile(path_or_stream):
+            target = place_of(self.folder, name)
+            if os.path.lexists(target):
+                os.unlink(target)
+            os.symlink(os.path.abspath(path_or_stream), target)
+        else:
+            raise FileNotFoundError("upload_file(%r): there is no file %r" % (name, str(path_or_stream)))
         _say("would keep %s" % name)
 
-    def upload_folder(self, name, path, datastore_name=None):
-        _say("would keep the files of %s as %s" % (path, name))
-
     def get_file_names(self):
+        """What was uploaded, and what is in ./outputs and ./logs, which would be the run's."""
+        here = [name for name in artifact_names(os.getcwd()) if name.split(os.sep)[0] in ("outputs", "logs")]
+        return sorted(set(here) | set(artifact_names(self.folder) if "folder" in self.__dict__ else ()))
+
+    def download_file(self, name, output_file_path=None):
+        """Copy what was uploaded as ``name``, or is so called here. Raises FileNotFoundError."""
+        import shutil
+
+        places = [artifact_path(folder, name) for folder in (self.folder, os.getcwd())]
+        found = [path for path in places if os.path.isfile(path)]
+        if not found:
+            raise FileNotFoundError("this run has no file %r; it has: %s" % (name, ", ".join(self.get_file_names()) or "none"))
+        target = str(output_file_path or os.path.basename(found[0]))
+        target = os.path.join(target, os.path.basename(found[0])) if os.path.isdir(target) or target.endswith(os.sep) else target
+        os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
+        if os.path.realpath(target) != os.path.realpath(found[0]):
+            shutil.copyfile(found[0], target)
+
+    def download_files(
+        self, prefix=None, output_directory=None, output_paths=None, batch_size=100, append_prefix=True, timeout_seconds=None
+    ):  # fmt: skip
+        """Copy all files whose names start with ``prefix``, as ``download_file`` does each."""
+        names = [name for name in self.get_file_names() if name.startswith(prefix or "")]
+        cut = 0 if append_prefix else len(prefix or "")
+        below = [os.path.join(str(output_directory or "."), name[cut:].lstrip("/")) for name in names]
+        for name, target in zip(names, below if output_paths is None else output_paths):
+            self.download_file(name, target)
+
+    def get_all_logs(self, destination=None):
         return []
 
-    def register_model(self, model_name, model_path=None, tags=None, properties=None, **described):
+    def get_details_with_logs(self):
+        return self.get_details()
+
+    def get_portal_url(self):
+        from pathlib import Path
+
+        return Path.cwd().as_uri()
+
+    def __getattr__(self, name):
+        if name == "folder":
+            self.folder = _for_files(self.id)
+            return self.folder
+        if name in IN_FULL:
+            raise AttributeError("Run.%s is not there for a program outside of any run; start it with 'hpcest submit'" % name)
+        raise AttributeError("%r object has no attribute %r" % (type(self).__name__, name))
+
+    def register_model(
+        self, model_name, model_path=None, tags=None, properties=None, model_framework=None, model_framework_version=None,
+        description=None, datasets=None, **ignored
+    ):  # fmt: skip
+        from hpcest.onnode import models
+
         _say("would register %s as the model %s" % (model_path or "outputs", model_name))
-        return UnregisteredModel(self, model_name, model_path or "outputs", dict(tags or {}), dict(properties or {}))
+        facts = models.facts(tags, properties, description, datasets, (model_framework, model_framework_version))
+        return models.Version(model_path or "outputs", dict(facts, name=models.checked_name(model_name), run_id=self.id))
 
     def child_run(self, name=None, run_id=None, outputs=None):
         child = OfflineRun(self, name or "", run_id or "%s_%d" % (self.id, len(self._children)))
@@ -158,6 +217,23 @@ class OfflineRun(Run):
             self._over = True
             self._writer.event("status", v=status, by="program", **fields)
             _say(status)
+
+
+def _for_files(run):
+    """Where what is uploaded is until the program ends: links to files, and what streams held."""
+    import atexit
+    import shutil
+    import tempfile
+
+    folder, owner = tempfile.mkdtemp(prefix="hpcest-offline-"), os.getpid()
+
+    def remove():
+        if os.getpid() == owner:  # and not when a forked child ends
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    put_json(os.path.join(folder, "run.json"), {"id": run})
+    return folder
 
 
 def _say(text):

@@ -6,8 +6,10 @@ Each takes a moment to write, so this is only imported for them.
 import json
 import os
 
-from hpcest.onnode.artifacts import artifact_path, keep, stamped
+from hpcest.onnode.artifacts import artifact_path, keep, place_of, stamped
 from hpcest.onnode.values import plain
+
+KINDS = ("confusion_matrix", "accuracy_table", "residuals", "predictions")
 
 
 def keep_image(folder, name, path, plot):
@@ -21,11 +23,10 @@ def keep_image(folder, name, path, plot):
         if not os.path.isfile(path):
             raise FileNotFoundError("log_image(%r): there is no file %r" % (name, path))
         artifact = stamped("images", name, os.path.splitext(path)[1])
-        keep(path, artifact_path(folder, artifact))
+        keep(path, place_of(folder, artifact))
         return artifact
     artifact = stamped("images", name, ".png")
-    target = artifact_path(folder, artifact)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    target = place_of(folder, artifact)
     _saver(name, plot)(target)
     return artifact
 
@@ -50,13 +51,23 @@ def keep_payload(folder, kind, name, value):
         raise ValueError("the payload's schema_type is %r, not %r" % (payload.get("schema_type"), kind))
     artifact = stamped(kind, name, ".json")
     text = json.dumps(plain(payload))
-    target = artifact_path(folder, artifact)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    target = place_of(folder, artifact)
     beside = "%s.%d.part" % (target, os.getpid())
     with open(beside, "w", encoding="utf-8") as stream:
         stream.write(text)
     os.replace(beside, target)
     return artifact
+
+
+def content_of(folder, value):
+    """What the typed payload holds whose artifact's name ``value`` is; any other value as it is."""
+    if not isinstance(value, str) or value.partition("/")[0] not in KINDS or not value.endswith(".json"):
+        return value
+    try:
+        with open(artifact_path(folder, value), encoding="utf-8") as stream:
+            return json.load(stream)
+    except (OSError, ValueError):
+        return value
 
 
 def _payload(value):

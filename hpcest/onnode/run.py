@@ -7,14 +7,15 @@ file (a name that leaves its folder, a path where nothing is) raises at once.
 import os
 import time
 
-from hpcest.onnode.artifacts import artifact_names, artifact_path, keep
+from hpcest.onnode.artifacts import artifact_names, artifact_path, keep, place_of
 from hpcest.onnode.events import read_run
-from hpcest.onnode.ids import new_run_id
+from hpcest.onnode.filters import has_all, is_of
+from hpcest.onnode.ids import may_be_id, new_run_id
 from hpcest.onnode.loggable import Loggable
 from hpcest.onnode.reading import read_state
 from hpcest.onnode.record import SCHEMA, EventWriter, get_json, put_json, warn
 
-__all__ = ["ExperimentName", "Run", "UnregisteredModel", "artifact_names", "artifact_path"]
+__all__ = ["ExperimentName", "Run", "artifact_names", "artifact_path"]
 
 
 class ExperimentName:
@@ -28,19 +29,6 @@ class ExperimentName:
 
     def __repr__(self):
         return "Experiment(%r)" % self.name
-
-
-class UnregisteredModel:
-    """What ``register_model`` returns where nothing can be registered: a program may go on with it."""
-
-    version = 0
-
-    def __init__(self, run, name, path, tags, properties):
-        self.run, self.name, self.path, self.tags, self.properties = run, name, path, tags, properties
-        self.id, self.run_id, self.url = "%s:0" % name, run.id, path
-
-    def __repr__(self):
-        return "UnregisteredModel(name=%r)" % self.name
 
 
 class Run(Loggable):
@@ -165,13 +153,22 @@ class Run(Loggable):
     # ------------------------------------------------------------------ what was logged
     def get_metrics(self, name=None, recursive=False, run_type=None, populate=False):
         """What was logged so far, by all ranks: a scalar, or a list where a name was logged repeatedly;
-        rows and tables as a dict of columns. ``recursive``: run id → such a dict, children included."""
-        metrics = read_run(self.folder)[1].to_dict()
+        rows and tables as a dict of columns. ``populate``: what typed payloads hold, in place of their files' names.
+        ``recursive``: run id → such a dict, children included."""
+        metrics = self._metrics().to_dict()
         if name is not None:
             metrics = {name: metrics[name]} if name in metrics else {}
+        if populate:
+            from hpcest.onnode.payloads import content_of
+
+            metrics = {name: content_of(self.folder, value) for name, value in metrics.items()}
         if recursive:
-            return dict([(self.id, metrics)] + [(child.id, child.get_metrics(name)) for child in self.get_children(True, type=run_type)])
+            below = self.get_children(True, type=run_type)
+            return dict([(self.id, metrics)] + [(child.id, child.get_metrics(name, populate=populate)) for child in below])
         return metrics
+
+    def _metrics(self):
+        return read_run(self.folder)[1]
 
     # ------------------------------------------------------------------ tags and properties
     def tag(self, key, value=""):
@@ -193,8 +190,11 @@ class Run(Loggable):
         return {key: value for key, value in tags.items() if value is not None}
 
     def add_properties(self, properties):
-        """Set properties. A property is written once: a second value for it is ignored."""
+        """Set properties. A property is written once: another value for it is ignored, and stderr says so."""
+        known = self.get_properties()
         for key, value in dict(properties).items():
+            if known.get(str(key), str(value)) != str(value):
+                warn("run %s: the property %r is %r and stays so: a property is written once" % (self.id, str(key), known[str(key)]))
             self._writer.event("property", k=str(key), v=str(value))
 
     def get_properties(self):
@@ -213,11 +213,14 @@ class Run(Loggable):
 
     # ------------------------------------------------------------------ files
     def upload_file(self, name, path_or_stream, datastore_name=None):
-        """Keep a file (or what a binary stream holds) as the artifact ``name``, replacing it whole."""
-        target = artifact_path(self.folder, name)
+        """Keep a file (or what a stream holds) as the artifact ``name``, replacing it whole.
+
+        Raises FileNotFoundError where there is no such file, ValueError for a name that leads out of the run folder.
+        """
+        artifact_path(self.folder, name)
         if not hasattr(path_or_stream, "read") and not os.path.isfile(path_or_stream):
             raise FileNotFoundError("upload_file(%r): there is no file %r" % (name, str(path_or_stream)))
-        self._guard(keep, path_or_stream, target)
+        self._guard(lambda: keep(path_or_stream, place_of(self.folder, name)))
 
     def upload_files(self, names, paths, return_artifacts=False, timeout_seconds=None, datastore_name=None):
         """Keep files, each as the artifact of that name; with ``return_artifacts`` return name → path in the run folder."""
@@ -241,21 +244,25 @@ class Run(Loggable):
         """The names of all files that the run has so far: outputs, logs, images, uploads."""
         return artifact_names(self.folder)
 
-    def register_model(self, model_name, model_path=None, tags=None, properties=None, **described):
-        """Say how to register the model when the run has ended: only the whole package can, and this environment lacks it.
+    def register_model(
+        self, model_name, model_path=None, tags=None, properties=None, model_framework=None, model_framework_version=None,
+        description=None, datasets=None, **ignored
+    ):  # fmt: skip
+        """Register a file or folder of this run (all of ``outputs`` by default) as the next version of a model, as it is now.
 
-        Returns an object with the model's ``name`` and ``version`` 0. Raises FileNotFoundError if there is no such file.
+        Returns an object with ``name``, ``version``, ``id``, ``tags`` and so on. Its ``version`` is 0 where the registry can't be
+        written; then it is registered when the run is collected. Raises FileNotFoundError if there is no such file,
+        ValueError for a name that can't be and for what can't be copied whole.
         """
-        path = artifact_path(self.folder, model_path or "outputs")
-        if not os.path.exists(path):
-            raise FileNotFoundError("register_model(%r): the run has no file %r" % (model_name, model_path))
-        words = [self.id, str(model_name), model_path or "outputs"] + ["--tag %s=%s" % pair for pair in dict(tags or {}).items()]
-        self._later("hpcest is not installed in this environment, so register the model later: hpcest models register %s" % " ".join(words))
-        return UnregisteredModel(self, model_name, path, dict(tags or {}), dict(properties or {}))
+        from hpcest.onnode import models
 
-    def _later(self, message):
-        warn("run %s: %s" % (self.id, message))
-        self._writer.event("trouble", m=message)
+        if ignored:
+            warn("register_model: no effect here: %s" % ", ".join(sorted(ignored)))
+        path = artifact_path(self.folder, model_path or "outputs")
+        if not os.path.exists(path) or (os.path.isdir(path) and not os.listdir(path)):
+            raise FileNotFoundError("register_model(%r): the run has no file %r" % (model_name, model_path or "outputs"))
+        facts = models.facts(tags, properties, description, datasets, (model_framework, model_framework_version))
+        return models.register_of(self, model_name, str(model_path or "outputs"), path, facts)
 
     # ------------------------------------------------------------------ children
     def child_run(self, name=None, run_id=None, outputs=None):
@@ -263,7 +270,7 @@ class Run(Loggable):
 
         ``outputs`` is a folder that is kept as its outputs when it ends.
         """
-        if run_id is not None and not _may_be_id(str(run_id)):
+        if run_id is not None and not may_be_id(str(run_id)):
             raise ValueError("child_run: a run id has letters, digits, '_', '-' and '.', and starts with a letter, unlike %r" % (run_id,))
         runs = os.path.dirname(self.folder)
         while True:
@@ -288,11 +295,15 @@ class Run(Loggable):
 
     def create_children(self, count=None, tag_key=None, tag_values=None):
         """Several child runs at once: ``count`` of them, or one for each of ``tag_values``."""
-        if (count is None) == (tag_values is None):
+        if (count is None) == (tag_values is None) or (tag_key is None) != (tag_values is None):
             raise ValueError("create_children takes either count= or tag_key= and tag_values=")
-        children = [self.child_run() for _ in range(count if count is not None else len(tag_values))]
-        for child, value in zip(children, tag_values or ()):
-            child.tag(tag_key, value)
+        if count is not None and (not isinstance(count, int) or count < 0):
+            raise ValueError("create_children: count is how many, a whole number, and not %r" % (count,))
+        values = [None] * (count or 0) if tag_values is None else list(tag_values)
+        children = [self.child_run() for _ in values]
+        for child, value in zip(children, values):
+            if tag_key is not None:
+                child.tag(tag_key, value)
         return children
 
     def get_children(self, recursive=False, tags=None, properties=None, type=None, status=None):
@@ -301,8 +312,8 @@ class Run(Loggable):
         names = [name for name in self._state().children if os.path.basename(name) == name]
         children = [self.__class__(os.path.join(runs, name)) for name in names if os.path.isfile(os.path.join(runs, name, "run.json"))]
         for child in sorted(children, key=lambda child: child._made):
-            wanted = _has_all(child.get_tags(), tags) and _has_all(child.get_properties(), properties)
-            if wanted and type in (None, child._spec.get("framework", "script")) and status in (None, child.get_status()):
+            wanted = has_all(child.get_tags(), tags) and has_all(child.get_properties(), properties)
+            if wanted and is_of(type, child._kind, child._spec) and status in (None, child.get_status()):
                 yield child
             if recursive:
                 for below in child.get_children(True, tags, properties, type, status):
@@ -360,25 +371,14 @@ class Run(Loggable):
             self._writer.event("trouble", m=str(error))
 
 
-def _may_be_id(name):
-    return name[:1].isalpha() and name.replace("-", "_").replace(".", "_").isidentifier() and len(name) <= 200
-
-
 def _touch(path):
     with open(path, "ab"):
         pass
 
 
-def _has_all(have, wanted):
-    """Whether all that is wanted is there: a name with any value, or names with their values (None: any)."""
-    if isinstance(wanted, str):
-        return wanted in have
-    return all(key in have and (value is None or have[key] == value) for key, value in (wanted or {}).items())
-
-
 def _explained(run, name):
     """Say of what only the whole package can do where it can be had."""
-    if name in _IN_FULL:
+    if name in IN_FULL:
         raise AttributeError(
             "Run.%s is not available here: only the tracking part of hpcest travels with a run; "
             "install hpcest in this environment to use it" % name
@@ -386,7 +386,7 @@ def _explained(run, name):
     raise AttributeError("%r object has no attribute %r" % (type(run).__name__, name))
 
 
-_IN_FULL = frozenset(
+IN_FULL = frozenset(
     (
         "clean", "download_file", "download_files", "get_all_logs", "get_details", "get_details_with_logs", "get_detailed_status",
         "get_environment", "get_portal_url", "get_snapshot_id", "number", "restore_snapshot", "submit_child",

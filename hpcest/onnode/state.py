@@ -35,7 +35,7 @@ class RunState:
 
     FIELDS = (
         "status", "reason", "message", "attempt", "exit_code", "queued", "started", "ended", "job",
-        "tags", "properties", "params", "names", "children", "usage", "lost", "trashed", "collected", "key", "by",
+        "tags", "properties", "params", "names", "children", "models", "usage", "lost", "trashed", "collected", "key", "by",
     )  # fmt: skip
 
     def __init__(self):
@@ -51,6 +51,7 @@ class RunState:
         self.params = {}
         self.names = {}  # display_name and description, like tags
         self.children = []
+        self.models = {}  # key → what is to be registered, None for what was taken back
         self.usage = {}
         self.lost = 0
         self.trashed = [0.0, False]
@@ -145,6 +146,11 @@ class RunState:
             place = bisect_left(self.children, child)
             if self.children[place : place + 1] != [child]:
                 self.children.insert(place, child)
+
+    def _on_model(self, event, when, writer):
+        key, facts = event.get("k"), event.get("v")
+        if isinstance(key, str):
+            self.models[key] = facts if isinstance(facts, dict) and self.models.get(key, facts) is not None else None
 
     def _on_usage(self, event, when, writer):
         stamp = (_whole(event.get("a")) or 0, when, writer)

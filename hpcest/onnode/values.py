@@ -4,6 +4,9 @@ import json
 import math
 import operator
 
+# What pandas calls what is not there, and NumPy: to compare them tells nothing.
+_MISSING = ("NAType", "NaTType", "MaskedConstant")
+
 
 def checked_name(name):
     """The name of a metric as a text. Raises TypeError for one that nobody could ask for."""
@@ -15,24 +18,53 @@ def checked_name(name):
 
 
 def scalar(name, value):
-    """``value`` as a JSON scalar; numbers of other libraries by their value. Raises TypeError, or what the library raises."""
+    """``value`` as a JSON scalar; numbers of other libraries by their value. Raises TypeError, or what the library raises.
+
+    A value that is missing (pandas' NA and NaT, a masked one) is None, a moment its text in ISO 8601.
+    """
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
+    if type(value).__name__ in _MISSING:
+        return None
     item = getattr(value, "item", None)
     if callable(item):
         try:
             value = item()
-        except ValueError as error:  # NumPy's and pandas' word for more than one element
+        except Exception as error:  # a ValueError of NumPy and pandas, a RuntimeError of PyTorch, for more than one element
             raise TypeError("metric %r: %s; use log_list for several values" % (name, error)) from None
-        if isinstance(value, (str, bool, int, float)):
+        if value is None or isinstance(value, (str, bool, int, float)):
             return value
     try:
         return operator.index(value)  # TensorFlow's tensors have __index__, but only those of whole numbers can do it
     except TypeError:
         pass
-    if hasattr(value, "__float__"):
-        return float(value)
+    if hasattr(type(value), "__float__") and not _is_complex(value):
+        return _float(name, value)
+    if callable(getattr(value, "isoformat", None)):
+        return value.isoformat()
     raise TypeError("metric %r: %s is neither a number nor a text; use log_list, log_row or log_table" % (name, type(value).__name__))
+
+
+def _is_complex(value):
+    """Whether it has an imaginary part, which NumPy's own numbers of this kind drop with a warning."""
+    import numbers  # which a program that logs plain numbers does without
+
+    return isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)
+
+
+def _float(name, value):
+    found = float(value)
+    if math.isinf(found) and value != found:
+        raise TypeError("metric %r: %s of this size is beyond all floats; log it as a text" % (name, type(value).__name__))
+    return found
+
+
+def step_of(value):
+    """The step of a metric: a whole number, or another one. Raises TypeError."""
+    found = scalar("step", value)
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
+        raise TypeError("step must be a number, not %r" % (value,))
+    return int(found) if found == int(found) else found
 
 
 def spelt(name, value):

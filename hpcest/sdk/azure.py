@@ -16,7 +16,6 @@ ESTIMATOR = {
     "vm_size": "choose a compute target, or ask for cpus, gpus and memory",
     "vm_priority": "choose a compute target whose queue has the priority you want",
     "source_directory_data_store": "the source directory is read where it is",
-    "image_registry_details": "log in to the registry before you submit",
     "use_docker": "choose an environment by its kind",
     "shm_size": "a program here uses the machine's own /dev/shm",
 }
@@ -33,8 +32,14 @@ WORKSPACE = {
     "auth": _PERMISSIONS,
     "friendly_name": "call the workspace by name=",
     "show_output": "nothing is provisioned",
-    "tags": "tag runs instead",
 }  # fmt: skip
+
+#: Keywords of ``Experiment.submit`` → what to do instead.
+SUBMIT = {
+    "run_id": "each run gets an id of its own: give it a display_name, or a tag",
+    "show_output": "run.wait_for_completion(show_output=True)",
+    "wait_post_processing": "a run has ended when its outputs are there",
+}
 
 #: Keywords of ``Run.register_model`` and ``Model.register`` → what to do instead.
 MODEL = {
@@ -43,18 +48,68 @@ MODEL = {
 }
 
 
+#: Keywords that only Azure ML's own programs pass: nothing is said of them.
+PRIVATE = ("_disable_validation", "_show_lint_warnings", "_show_package_warnings", "_enable_optimized_mode", "_telemetry_values")
+
+
 class EstimatorKeywords(TypedDict, total=False):
     """What an estimator takes for Azure ML's sake: keywords without effect, and older spellings of others."""
 
     vm_size: Any
     vm_priority: Any
     source_directory_data_store: Any
-    image_registry_details: Any
     use_docker: Any
     shm_size: Any
     conda_dependencies_file_path: Any
     pip_requirements_file_path: Any
     custom_docker_base_image: Any
+
+
+class PlaceKeywords(TypedDict, total=False):
+    """What all that makes, opens or changes a workspace takes for Azure ML's sake."""
+
+    subscription_id: Any
+    location: Any
+    create_resource_group: Any
+    sku: Any
+    cloud: Any
+    id: Any
+    storage_account: Any
+    key_vault: Any
+    app_insights: Any
+    container_registry: Any
+    adb_workspace: Any
+    cmk_keyvault: Any
+    resource_cmk_uri: Any
+    hbi_workspace: Any
+    primary_user_assigned_identity: Any
+    default_cpu_compute_target: Any
+    default_gpu_compute_target: Any
+    private_endpoint_config: Any
+    private_endpoint_auto_approval: Any
+    v1_legacy_mode: Any
+    show_output: Any
+
+
+class ConfigKeywords(PlaceKeywords, total=False):
+    """What ``Workspace.from_config`` takes, beside ``auth``."""
+
+    resource_group: Any
+    friendly_name: Any
+
+
+class WorkspaceKeywords(ConfigKeywords, total=False):
+    """What ``Workspace.create`` and ``get`` take."""
+
+    auth: Any
+
+
+class SubmitKeywords(TypedDict, total=False):
+    """What ``Experiment.submit`` takes for Azure ML's sake."""
+
+    run_id: Any
+    show_output: Any
+    wait_post_processing: Any
 
 
 class OffAzureWarning(UserWarning):
@@ -65,17 +120,27 @@ def warn_ignored(where: str, given: Mapping[str, Any], known: Mapping[str, str],
     """Warn once of all keywords in ``given`` that have no effect off Azure. Raises SpecError for one that is not ``known``.
 
     That error names the nearest of those, or of the ``own`` ones that do have an effect.
-    A keyword that is None counts as not given. The warning points at the caller's caller.
+    A keyword that is None counts as not given.
     """
-    reasons: dict[str, list[str]] = {}
-    for name, value in given.items():
+    for name in given:
         if name not in known:
             raise unknown_keyword(where, name, [*own, *known])
-        if value is not None:
-            reasons.setdefault(known[name], []).append(name)
-    if reasons:
-        told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-        warnings.warn(f"{where}: no effect here: {told}", OffAzureWarning, stacklevel=3)
+    warn(where, {name: known[name] for name, value in given.items() if value is not None})
+
+
+def warn(where: str, without_effect: Mapping[str, str]) -> None:
+    """Warn, where the user's own line stands, of what has no effect here: name → what to do instead. Of nothing, not at all."""
+    import inspect
+
+    names: dict[str, list[str]] = {}
+    for name, reason in without_effect.items():
+        names.setdefault(reason, []).append(name)
+    told = "; ".join(f"{', '.join(several)} ({reason})" for reason, several in names.items())
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(("hpcest.", "hpcest_")):
+        level, frame = level + 1, frame.f_back
+    if told:
+        warnings.warn(f"{where}: no effect here: {told}", OffAzureWarning, stacklevel=level)
 
 
 def unknown_keyword(where: str, name: str, known: Iterable[str]) -> SpecError:

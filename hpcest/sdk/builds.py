@@ -11,6 +11,7 @@ from hpcest.contracts import Lock
 from hpcest.errors import SpecError
 from hpcest.kit.files import written_beside
 from hpcest.model.spec import EnvironmentSpec
+from hpcest.sdk.sections import is_dockerfile
 
 if TYPE_CHECKING:
     from hpcest.sdk.workspace import Workspace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 class ImageBuildDetails:
     """A build that has ended well. ``key`` names the environment, ``kind`` what it was built as, ``lock`` every package in it."""
 
+    #: Always ``Succeeded``: a build that fails raises an error.
     status = "Succeeded"
 
     def __init__(self, lock: Lock, log: Path | None) -> None:
@@ -43,8 +45,10 @@ class ImageBuildDetails:
 class ImageDetails(dict[str, Any]):
     """What there is of an environment; its items are attributes too.
 
-    ``image_exist`` says whether it is built, ``key`` and ``kind`` name it, ``image`` is where it lies, ``size`` its bytes,
-    ``interpreter_path`` and ``environment_path`` are as programs in it see them, ``packages`` is the text of its lock.
+    ``image_exist`` says whether it is built, ``key`` and ``kind`` name it, ``image`` is where it lies, ``size`` its bytes (0 where
+    nobody counted them), ``interpreter_path`` and ``environment_path`` are as programs in it see them, ``packages`` is the text of
+    its lock, ``dockerfile`` that of the Dockerfile that it was made by, if any. ``registry`` and ``repository`` are empty: an
+    image lies in the workspace.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -70,7 +74,17 @@ def details(workspace: Workspace, spec: EnvironmentSpec) -> ImageDetails:
         interpreter_path=f"{inside}/bin/python" if inside else "",
         environment_path=inside,
         packages=made.text,
+        dockerfile=_text(spec.image) if is_dockerfile(spec.image) else "",
+        registry="",
+        repository="",
     )
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def keep_wheel(workspace: Workspace, path: Path, *, exist_ok: bool) -> str:
@@ -81,6 +95,8 @@ def keep_wheel(workspace: Workspace, path: Path, *, exist_ok: bool) -> str:
         name = parse_wheel_filename(path.name)[0]
     except InvalidWheelFilename:
         raise SpecError(f"{path} is no wheel", hint="its file's name must be like name-1.0-py3-none-any.whl") from None
+    if not path.is_file():
+        raise SpecError(f"there is no wheel {str(path)!r}", hint="a path counts from the current directory")
     target = workspace.folder.environments / "wheels" / path.name
     try:
         if not exist_ok and target.exists():

@@ -18,6 +18,8 @@ from hpcest.sdk.inputs import input_text
 from hpcest.sdk.jobs.assets import Assets
 from hpcest.sdk.jobs.file import FILE_NAME, Named, load_job, of_kind
 
+_HOST = EnvironmentSpec(kind="host")
+
 
 def spec_of(
     what: Path,
@@ -128,10 +130,18 @@ def _requeue(asked: Requeue, options: Mapping[str, Any]) -> Requeue:
 
 
 def _environment(asked: EnvironmentSpec, options: Mapping[str, Any], named: Named) -> EnvironmentSpec:
-    """A file's packages and single ones are added to what a job file asks for; a registered environment takes its place."""
+    """A file's packages and single ones are added to what a job file asks for; a registered environment takes its place.
+
+    So does ``host``, which gives no packages and no image: of a job file's environment its Python and its variables stay.
+    """
     if options.get("env"):
         found = environment_named(options["env"], named)
-        asked = found if found.name and not os.path.exists(options["env"]) else asked.merged(found)
+        if found == _HOST:
+            asked = replace(_HOST, interpreter=asked.interpreter, variables=asked.variables)
+        elif found.name and not os.path.exists(options["env"]):
+            asked = found
+        else:
+            asked = asked.merged(found)
     pip, conda, channels = (tuple(options.get(name) or ()) for name in ("pip", "conda", "channel"))
     return with_packages(asked, pip, conda, channels, options.get("image") or "")
 

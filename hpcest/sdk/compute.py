@@ -66,6 +66,9 @@ class ComputeTarget:
     ``name`` is what it is called, ``type`` its backend.
     """
 
+    workspace: Workspace
+    name: str
+    type: str
     provisioning_state = "Succeeded"
     provisioning_errors: tuple[str, ...] = ()
 
@@ -85,7 +88,10 @@ class ComputeTarget:
             return cls(workspace, name)
         raise _to_configure(workspace, name, provisioning_configuration)
 
-    attach = create
+    @classmethod
+    def attach(cls, workspace: Workspace, name: str, attach_configuration: Any = None) -> ComputeTarget:
+        """The same."""
+        return cls.create(workspace, name, attach_configuration)
 
     @staticmethod
     def list(workspace: Workspace) -> Sequence[ComputeTarget]:
@@ -125,7 +131,8 @@ class ComputeTarget:
 
         Empty where the scheduler can't be asked.
         """
-        from hpcest.backends.slurm.nodes import local_node, slurm_nodes
+        from hpcest.backends.local import local_node
+        from hpcest.backends.slurm.nodes import slurm_nodes
 
         if self.type == "local":
             return [local_node()]
@@ -150,9 +157,13 @@ class ComputeTarget:
         going = [status] if status else [name for name in ORDER if name not in TERMINAL]
         return runs_of(self.workspace, type, tags, properties, going, compute=self.name)
 
-    def update(self, *sizes: Any, **azure: Any) -> NoReturn:
-        """Refused: the size of a target is the scheduler's. Raises ComputeTargetException."""
-        raise self._configured("can't be changed from a program")
+    def update(self, min_nodes: int | None = None, max_nodes: int | None = None, idle_seconds_before_scaledown: int | None = None) -> None:
+        """Nothing, with a warning: a target neither grows nor shrinks, its size is the scheduler's."""
+        from hpcest.sdk import azure
+
+        asked = {"min_nodes": min_nodes, "max_nodes": max_nodes, "idle_seconds_before_scaledown": idle_seconds_before_scaledown}
+        given = [name for name, value in asked.items() if value is not None]
+        azure.warn("ComputeTarget.update", dict.fromkeys(given, "a target is as large as its partition"))
 
     def delete(self) -> NoReturn:
         """Refused: a target is removed where it is configured. Raises ComputeTargetException."""
@@ -186,12 +197,20 @@ class AmlCompute(ComputeTarget):
     """Azure ML's name for a cluster: a compute target as any other here."""
 
     @staticmethod
-    def provisioning_configuration(vm_size: str = "", vm_priority: str = "dedicated", **azure: Any) -> Provisioning:
+    def provisioning_configuration(
+        vm_size: str = "",
+        vm_priority: str = "dedicated",
+        min_nodes: int = 0,
+        max_nodes: int | None = None,
+        idle_seconds_before_scaledown: int = 1800,
+        **azure: Any,
+    ) -> Provisioning:
         """What a cluster would be asked to have, for ``ComputeTarget.create``. Raises SpecError for a keyword that Azure ML hasn't."""
-        for name in azure:
+        sizes = {"vm_size": vm_size, "vm_priority": vm_priority, "min_nodes": min_nodes, "max_nodes": max_nodes}
+        asked: dict[str, Any] = {**sizes, "idle_seconds_before_scaledown": idle_seconds_before_scaledown, **azure}
+        for name in asked:
             if name not in _SIZES:
                 raise unknown_keyword("AmlCompute.provisioning_configuration", name, _SIZES)
-        asked = {"vm_size": vm_size, "vm_priority": vm_priority, **azure}
         return Provisioning("slurm", {name: value for name, value in asked.items() if value != _SIZES[name]})
 
     @staticmethod

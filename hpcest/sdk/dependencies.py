@@ -11,6 +11,13 @@ from hpcest.errors import SpecError
 
 FILE_NAME = "conda_dependencies.yml"
 _INDEX = ("--index-url", "-i")
+#: Methods of Azure ML's oldest SDKs → what to call.
+_LEGACY = {
+    "add_cntk_package": "add_pip_package('cntk')",
+    "add_tensorflow_conda_package": "add_conda_package('tensorflow')",
+    "add_tensorflow_pip_package": "add_pip_package('tensorflow')",
+    "remove_tensorflow_package": "remove_pip_package('tensorflow')",
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -129,11 +136,11 @@ class CondaDependencies:
 
     def set_python_version(self, version: str) -> None:
         """Ask for this Python, instead of any other."""
-        self._conda[:] = [f"python={version}", *(spec for spec in self._conda if _package(spec) != "python")]
+        self._conda[:] = [f"python={version}", *(spec for spec in self._conda if package_of(spec) != "python")]
 
     def get_python_version(self) -> str | None:
         """The version of Python that is asked for, as it is written; None where none is."""
-        specs = [spec for spec in self._conda if _package(spec) == "python"]
+        specs = [spec for spec in self._conda if package_of(spec) == "python"]
         return re.sub(r"^\S*?python[\s=]*", "", specs[0]) or None if specs else None
 
     def as_dict(self) -> dict[str, Any]:
@@ -191,6 +198,11 @@ class CondaDependencies:
                 merged[key] = one
         return [*map(str, merged.values()), *others]
 
+    def __getattr__(self, name: str) -> Any:
+        if name in _LEGACY:
+            raise AttributeError(f"CondaDependencies has no {name}: use {_LEGACY[name]}")
+        raise AttributeError(f"CondaDependencies has no attribute {name!r}")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CondaDependencies) and self.as_dict() == other.as_dict()
 
@@ -209,10 +221,10 @@ def _add(packages: list[str], package: str) -> None:
 
 def _remove(packages: list[str], package: str, *, exactly: bool = False) -> None:
     by_name = not exactly and _NAME.fullmatch(package) is not None
-    packages[:] = [line for line in packages if line != package and not (by_name and _package(line) == _canonical(package))]
+    packages[:] = [line for line in packages if line != package and not (by_name and package_of(line) == _canonical(package))]
 
 
-def _package(line: str) -> str:
+def package_of(line: str) -> str:
     """The name of the package that a requirement or a match spec asks for."""
     found = _NAME.match(line.rpartition("::")[2])
     return _canonical(found[0]) if found and not line.startswith("-") else ""

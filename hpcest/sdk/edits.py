@@ -12,6 +12,7 @@ from typing import Any
 from hpcest.errors import HpcestError
 from hpcest.lifecycle.journal import append
 from hpcest.model.folders import RunFolder
+from hpcest.onnode import edits as later
 
 
 def add(home: Path, what: str, events: Iterable[dict[str, Any]]) -> None:
@@ -26,14 +27,14 @@ def add(home: Path, what: str, events: Iterable[dict[str, Any]]) -> None:
 
 def tags(values: Mapping[str, object]) -> list[dict[str, Any]]:
     """The events that set tags; a value of None is an empty text."""
-    return [{"e": "tag", "k": str(key), "v": "" if value is None else str(value)} for key, value in values.items()]
+    return list(later.tagged(values))
 
 
 def untags(names: Sequence[str] | str) -> list[dict[str, Any]]:
     """The events that take tags away: one, or several."""
-    return [{"e": "untag", "k": str(name)} for name in ([names] if isinstance(names, str) else names)]
+    return list(later.untagged(names))
 
 
 def properties(values: Mapping[str, object]) -> list[dict[str, Any]]:
     """The events that set properties, of which the first value stays."""
-    return [{"e": "property", "k": str(key), "v": str(value)} for key, value in values.items()]
+    return list(later.given(values))

@@ -5,15 +5,25 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from hpcest.errors import SpecError
+from hpcest.errors import SpecError, UnknownNameError
 from hpcest.kit.codec import decode, encode
 from hpcest.model.spec import EnvironmentSpec
+from hpcest.sdk import azure
 from hpcest.sdk.requirements import of_conda_file, read_requirements
-from hpcest.sdk.sections import DockerSection, PythonSection, dockerfile_of
+from hpcest.sdk.sections import (
+    ContainerRegistry,
+    DockerSection,
+    PythonSection,
+    WithoutEffect,
+    checked_registry,
+    dockerfile_of,
+    is_azures,
+    located,
+)
 
 if TYPE_CHECKING:
     from hpcest.sdk.builds import ImageBuildDetails, ImageDetails
@@ -24,16 +34,35 @@ FILE_NAME = "azureml_environment.json"
 _CALLED = {"pip": "pip_packages", "conda": "conda_packages", "variables": "environment_variables"}
 
 
-class Environment:
+class Environment(WithoutEffect):
     """What a run's program needs; give it to an estimator as ``environment_definition``.
 
     ``kind`` names an environment plugin or is ``auto``; ``pip_packages`` are requirement lines, ``conda_packages``
     conda specifications from ``channels``, ``interpreter`` a Python version or path, ``image`` an image to build on or
     run in, ``system`` shell lines that root runs in it, ``steps`` those that run when the packages are there, ``prefix``
     an environment that exists, ``modules`` what ``module load`` gets, ``layout`` how an image is stored,
-    ``environment_variables`` are set for the program. All may be changed until a run is submitted. ``python`` and
-    ``docker`` are the same fields in Azure ML's spelling. ``version`` is None until it is registered.
+    ``environment_variables`` are set for the program. All may be changed until a run is submitted; a misspelt attribute is
+    refused with the nearest. ``python`` and ``docker`` are the same fields in Azure ML's spelling, and may be given as
+    ``python=PythonSection(…)``. ``registry`` is where ``image`` is. ``version`` is None until it is registered.
     """
+
+    name: str
+    version: int | None
+    kind: str
+    interpreter: str
+    pip_packages: list[str]
+    conda_packages: list[str]
+    channels: list[str]
+    image: str
+    registry: ContainerRegistry
+    system: list[str]
+    steps: list[str]
+    prefix: str
+    modules: list[str]
+    layout: str
+    environment_variables: dict[str, Any]
+    #: Whether the Python that is there is used, and nothing installed.
+    user_managed: bool
 
     def __init__(  # all by keyword, as attributes have
         self,
@@ -51,6 +80,7 @@ class Environment:
         modules: Sequence[str] = (),
         layout: str = "",
         environment_variables: Mapping[str, object] | None = None,
+        **sections: Any,
     ) -> None:
         self.name, self.kind, self.interpreter, self.image = name, kind, interpreter, image
         self.prefix, self.layout = prefix, layout
@@ -60,13 +90,25 @@ class Environment:
         self.system, self.steps = list(lines("system", system)), list(lines("steps", steps))
         self.modules = list(lines("modules", modules))
         self.environment_variables = dict(environment_variables or {})
-        self.user_managed = False
-        self.version: int | None = None
+        self.user_managed, self.version, self.registry = False, None, ContainerRegistry()
+        for section, value in sections.items():
+            setattr(self, section, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A misspelt attribute would silently change nothing: refuse it."""
+        known = [*Environment.__annotations__, "python", "docker"]
+        if name not in known and not isinstance(getattr(type(self), name, None), property):
+            raise azure.unknown_keyword(type(self).__name__, name, known)
+        object.__setattr__(self, name, value)
 
     @property
     def python(self) -> PythonSection:
         """Packages and interpreter, as Azure ML spells them."""
         return PythonSection(self)
+
+    @python.setter
+    def python(self, section: PythonSection) -> None:
+        section.give(self)
 
     @property
     def docker(self) -> DockerSection:
@@ -75,7 +117,7 @@ class Environment:
 
     @docker.setter
     def docker(self, section: DockerSection) -> None:
-        self.image = section.base_image or section.base_dockerfile or ""
+        section.give(self)
 
     # ------------------------------------------------------------------ from what there is
     @classmethod
@@ -98,19 +140,18 @@ class Environment:
         cls,
         name: str,
         image: str,
-        container_registry: Any = None,
+        container_registry: ContainerRegistry | None = None,
         conda_specification: str | Path | None = None,
         pip_requirements: str | Path | None = None,
     ) -> Environment:
         """An environment that is an image, as it is or with the packages of a conda YAML or a requirements file on top.
 
-        ``image`` is a file or a reference (docker://, oras://, …). ``container_registry`` is Azure's: log in to the registry
-        with Apptainer instead. Raises ConfigError, SpecError.
+        ``image`` is a file or a reference (docker://, oras://, …); a ``container_registry`` says where it is and how to log in.
+        Raises ConfigError, SpecError.
         """
-        from hpcest.sdk.azure import warn_ignored
-
-        warn_ignored("from_docker_image", {"container_registry": container_registry}, _REGISTRY)
-        return cls._with_packages(name, image, conda_specification, pip_requirements)
+        made = cls._with_packages(name, image, conda_specification, pip_requirements)
+        made.registry = checked_registry("container_registry", container_registry)
+        return made
 
     @classmethod
     def from_dockerfile(
@@ -122,6 +163,14 @@ class Environment:
     ) -> Environment:
         """An environment whose image is built by a Dockerfile: its path, or its text. Packages go on top. Raises SpecError."""
         return cls._with_packages(name, dockerfile_of(dockerfile), conda_specification, pip_requirements)
+
+    @staticmethod
+    def from_docker_build_context(name: str, docker_build_context: Any) -> NoReturn:
+        """Refused: files that a Dockerfile copies lie on this machine, beside it. Raises SpecError."""
+        raise SpecError(
+            "a build context is kept on Azure",
+            hint="name the Dockerfile, which copies files of its own folder: Environment.from_dockerfile('name', 'Dockerfile')",
+        )
 
     @classmethod
     def _with_packages(cls, name: str, image: str, conda: str | Path | None, pip: str | Path | None) -> Environment:
@@ -149,12 +198,17 @@ class Environment:
         return made
 
     def to_spec(self) -> EnvironmentSpec:
-        """The environment spec as it is now. Raises SpecError."""
+        """The environment spec as it is now, with the login of its registry. Raises SpecError."""
+        return replace(self._recorded(), image=located(self.image, self.registry))
+
+    def _recorded(self) -> EnvironmentSpec:
+        """The same without that login, as it may be kept. Raises SpecError."""
         found: dict[str, Any] = {}
         for field in fields(EnvironmentSpec):
             name = _CALLED.get(field.name, field.name)
             value = getattr(self, name)
             found[field.name] = lines(name, value) if isinstance(field.default, tuple) else value
+        found["image"] = located(self.image, ContainerRegistry(self.registry.address))
         found["variables"] = {str(key): str(value) for key, value in self.environment_variables.items()}
         if self.user_managed:  # what is there is used, and nothing installed
             found["pip"] = found["conda"] = ()
@@ -172,7 +226,7 @@ class Environment:
 
         if self.name in (*workspace.context.plugins.names("environment"), "auto"):
             raise SpecError(f"{self.name!r} is a kind of environment, so none can be registered under it", hint="choose another name")
-        kept = registered.register(workspace.folder, self.name, self.to_spec())
+        kept = registered.register(workspace.folder, self.name, self._recorded())
         self.version = kept.version
         return self._registered(kept.name, kept.spec, kept.version)
 
@@ -181,6 +235,10 @@ class Environment:
         """A registered environment: the latest, or the ``version``, or the one with the ``label``. Raises UnknownNameError."""
         from hpcest.sdk import registered
 
+        known = registered.names(workspace.folder)
+        if str(name).lower().startswith("azureml-") and name not in known:
+            hint = f"Azure's own are not here; register one under that name: Environment({name!r}, pip_packages=[…]).register(workspace)"
+            raise UnknownNameError("registered environment", name, known, hint=hint)
         found = registered.read(workspace.folder, name, version if version is not None else label)
         return cls._registered(found.name, found.spec, found.version)
 
@@ -228,10 +286,11 @@ class Environment:
 
         Raises SpecError, EnvironmentBuildError.
         """
-        from hpcest.sdk.azure import warn_ignored
         from hpcest.sdk.builds import build
 
-        warn_ignored("Environment.build_local", {"platform": platform, **off_azure}, dict.fromkeys(("platform", *off_azure), _NO_DOCKER))
+        azure.warn_ignored(
+            "Environment.build_local", {"platform": platform, **off_azure}, dict.fromkeys(("platform", *off_azure), _NO_DOCKER)
+        )
         return build(workspace, self.to_spec(), show_output=show_output, on="here")
 
     def get_image_details(self, workspace: Workspace) -> ImageDetails:
@@ -260,21 +319,24 @@ class Environment:
         """Write azureml_environment.json and conda_dependencies.yml into a directory, which is made. Raises SpecError."""
         from hpcest.kit.files import write_json
 
-        folder, spec = Path(path), encode(self.to_spec())
+        folder, spec = Path(path), encode(self._recorded())
         if (folder / FILE_NAME).exists() and not overwrite:
             raise SpecError(f"{folder / FILE_NAME} is there already", hint="give overwrite=True to replace it")
         python = {"userManagedDependencies": self.user_managed, "interpreterPath": self.interpreter or "python"}
-        azure = {"environmentVariables": spec.get("variables", {}), "python": python, "docker": {"baseImage": self.image or None}}
+        others = {"environmentVariables": spec.get("variables", {}), "python": python, "docker": {"baseImage": spec.get("image")}}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.python.conda_dependencies.save_to_file(folder)
-            write_json(folder / FILE_NAME, {"name": self.name, "version": self.version, **azure, "hpcest": spec})
+            write_json(folder / FILE_NAME, {"name": self.name, "version": self.version, **others, "hpcest": spec})
         except OSError as error:
             raise SpecError(f"the environment {self.name!r} can't be saved in {folder}: {error.strerror or error}") from error
 
     @classmethod
     def load_from_directory(cls, path: str | Path) -> Environment:
-        """The environment that was saved in a directory, by hpcest or by Azure ML's SDK. Raises SpecError."""
+        """The environment that was saved in a directory, by hpcest or by Azure ML's SDK. Raises SpecError.
+
+        Azure ML's own image, which that SDK writes there unasked, counts only with Docker ``enabled``.
+        """
         from hpcest.sdk.dependencies import FILE_NAME as CONDA
         from hpcest.sdk.dependencies import CondaDependencies
 
@@ -287,9 +349,12 @@ class Environment:
         if "hpcest" in data:
             made = cls._called(name, decode(EnvironmentSpec, data["hpcest"]))
         else:
-            image = docker.get("baseImage") or (dockerfile_of(docker["baseDockerfile"]) if docker.get("baseDockerfile") else "")
+            image = "" if is_azures(docker.get("baseImage")) and not docker.get("enabled") else docker.get("baseImage") or ""
+            image = image or (dockerfile_of(docker["baseDockerfile"]) if docker.get("baseDockerfile") else "")
             made = cls(name, image=image, environment_variables=data.get("environmentVariables"))
             made.python.interpreter_path = python.get("interpreterPath") or ""
+            registry = docker.get("baseImageRegistry") or {}
+            made.registry = ContainerRegistry(*(registry.get(key) for key in ("address", "username", "password")))
         if (Path(path) / CONDA).exists():
             made.python.conda_dependencies = CondaDependencies(Path(path) / CONDA)
         made.user_managed = bool(python.get("userManagedDependencies"))
@@ -300,7 +365,6 @@ class Environment:
         return f"Environment(name={self.name!r}, kind={self.kind!r}{version})"
 
 
-_REGISTRY = {"container_registry": "log in first: apptainer registry login --username NAME docker://REGISTRY"}
 _NO_DOCKER = "environments are built without Docker"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hpcest.errors import SpecError
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
-from hpcest.sdk import azure
+from hpcest.sdk import azure, values
 from hpcest.sdk.data.binding import Binding
 from hpcest.sdk.distributed import Distributed, Gloo, Mpi, Nccl, ParameterServer
 from hpcest.sdk.environment import lines
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from hpcest.sdk.environment import Environment
     from hpcest.sdk.run import Run
     from hpcest.sdk.runconfig.estimatorview import EstimatorRunConfig
+    from hpcest.sdk.sections import ContainerRegistry
     from hpcest.sdk.workspace import Workspace
 
 #: Older spellings of keywords.
@@ -69,11 +69,13 @@ class Estimator:
     #: Requirement lines, and a file of them (relative to the source directory, or to the current one).
     pip_packages: list[str]
     pip_requirements_file: str | Path | None
-    #: Conda package specifications, and a conda YAML.
+    #: Conda package specifications, a conda YAML, and channels (before those that the YAML names).
     conda_packages: list[str]
     conda_dependencies_file: str | Path | None
-    #: An image to run in.
+    channels: list[str]
+    #: An image to run in, and the registry that it is in, with a login that no record keeps.
     custom_docker_image: str | None
+    image_registry_details: ContainerRegistry | None
     #: Run in the Python that is there, and install nothing.
     user_managed: bool
     #: An Environment, instead of packages, files and an image.
@@ -114,7 +116,9 @@ class Estimator:
         pip_requirements_file: str | Path | None = None,
         conda_packages: Sequence[str] | None = None,
         conda_dependencies_file: str | Path | None = None,
+        channels: Sequence[str] | None = None,
         custom_docker_image: str | None = None,
+        image_registry_details: ContainerRegistry | None = None,
         user_managed: bool = False,
         environment_definition: Environment | None = None,
         environment_variables: Mapping[str, Any] | None = None,
@@ -128,7 +132,7 @@ class Estimator:
         kind = type(self).__name__
         if misplaced:
             raise azure.misplaced(kind, "source_directory", misplaced)
-        others: dict[str, Any] = dict(off_azure)
+        others: dict[str, Any] = {name: value for name, value in off_azure.items() if name not in azure.PRIVATE}
         for name in others:
             if name not in azure.ESTIMATOR and name not in RENAMED:
                 raise azure.unknown_keyword(kind, name, [*given, *azure.ESTIMATOR, *RENAMED])
@@ -153,9 +157,9 @@ class Estimator:
         """The packages in the form that Azure ML's SDK has: ``add_pip_package``, ``add_conda_package``, …"""
         from hpcest.sdk.dependencies import CondaDependencies
 
-        for name in ("pip_packages", "conda_packages"):
+        for name in ("pip_packages", "conda_packages", "channels"):
             self.__dict__[name] = list(lines(name, getattr(self, name)))
-        return CondaDependencies.over(self.pip_packages, self.conda_packages)
+        return CondaDependencies.over(self.pip_packages, self.conda_packages, self.channels)
 
     @property
     def run_config(self) -> EstimatorRunConfig:
@@ -166,7 +170,7 @@ class Estimator:
 
     def to_spec(self, experiment: str, workspace: Workspace) -> RunSpec:
         """The run spec that this estimator describes now; changing it later does not change the spec. Raises SpecError."""
-        asked, bound = self._asked(), Binding()
+        asked, bound = self.distributed, Binding()
         command = self._command(bound)
         bound.inputs(self.inputs)
         return RunSpec(
@@ -174,20 +178,20 @@ class Estimator:
             command=command,
             compute=self._compute() or workspace.context.config.default_compute,
             framework=asked.framework if asked and asked.framework and self.framework == "script" else self.framework,
-            framework_options={**self._options(), **(asked.options if asked else {})},
+            framework_options={**self.framework_options(), **(asked.options if asked else {})},
             source=os.path.abspath(self.source_directory),
-            environment=self._environment(),
-            environment_variables=_texts("environment_variables", self.environment_variables),
-            resources=self._resources(),
+            environment=self.environment_spec(),
+            environment_variables=values.texts("environment_variables", self.environment_variables),
+            resources=self.resources(),
             distribution=self._distribution(),
             inputs=bound.texts,
             data=bound.data,
             outputs=bound.outputs,
-            resume_from=self._resumed(workspace),
-            options=_plain("backend_options", _mapping("backend_options", self.backend_options)),
+            resume_from=values.resumed(self.resume_from, workspace),
+            options=values.plain("backend_options", self.backend_options),
         )
 
-    def _options(self) -> dict[str, Any]:
+    def framework_options(self) -> dict[str, Any]:
         """What the framework is told of this run; the estimators of frameworks have some."""
         return {}
 
@@ -202,24 +206,25 @@ class Estimator:
         if (self.entry_script is None) == (self.command is None):
             raise SpecError("an estimator needs either entry_script or command", hint="for example entry_script='train.py'")
         if self.command is None:
-            return Command(script=str(self.entry_script), arguments=arguments(bound.params(self.script_params)))
+            return Command(script=str(self.entry_script), arguments=values.arguments(bound.params(self.script_params)))
         if self.script_params:
             raise SpecError("script_params go with an entry_script; a command takes none", hint="write them into the command")
         return Command(line=str(self.command))
 
-    def _resources(self) -> Resources:
+    def resources(self) -> Resources:
+        """The nodes, processes, cores, GPUs, memory and time that it asks for. Raises SpecError."""
         from hpcest.kit.units import parse_memory
 
         amounts = {"node_count": 1, "process_count_per_node": 1, "cpus": 1, "gpus": 0, "max_run_duration_seconds": 1}
-        nodes, processes, cpus, gpus, seconds = (_whole(name, getattr(self, name), least) for name, least in amounts.items())
+        nodes, processes, cpus, gpus, seconds = (values.whole(name, getattr(self, name), least) for name, least in amounts.items())
         nodes, processes = nodes or 1, processes or 1
         memory = parse_memory(self.memory) if self.memory is not None else None
-        resources, asked = Resources(nodes, processes, cpus, gpus, memory, seconds), self._asked()
+        resources, asked = Resources(nodes, processes, cpus, gpus, memory, seconds), self.distributed
         resources = asked.laid_out(resources) if asked else resources
         return replace(resources, gpus=resources.procs_per_node) if gpus is None and self.use_gpu else resources
 
     def _distribution(self) -> Distribution | None:
-        asked = self._asked()
+        asked = self.distributed
         if asked is None and not self.spreads and max(self.node_count, self.process_count_per_node) > 1:
             raise SpecError(
                 f"{type(self).__name__}: {self.node_count} nodes with {self.process_count_per_node} processes each, and nothing says how "
@@ -236,8 +241,9 @@ class Estimator:
         kinds = load_plugins().framework(self.framework).distributions
         return ", ".join(known.get(kind, f"a hpcest.Distributed of the kind {kind!r}") for kind in kinds)
 
-    def _asked(self) -> Distributed | None:
-        """``distributed_training``, or what the older ``distributed_backend`` means."""
+    @property
+    def distributed(self) -> Distributed | None:
+        """``distributed_training``, or what the older ``distributed_backend`` means. Raises SpecError."""
         asked, backend = self.distributed_training, self.distributed_backend
         if isinstance(asked, Distributed):
             return self._of_my_framework(asked)
@@ -261,7 +267,8 @@ class Estimator:
             )
         return asked
 
-    def _environment(self) -> EnvironmentSpec:
+    def environment_spec(self) -> EnvironmentSpec:
+        """What the program runs in, without what the framework adds to it. Raises SpecError, ConfigError."""
         defined, described = self.environment_definition, [name for name in _DESCRIBING if self.__dict__[name]]
         if defined is not None:
             if not hasattr(defined, "to_spec"):
@@ -277,7 +284,8 @@ class Estimator:
             kind="host" if self.user_managed and not self.custom_docker_image else "auto",
             pip=lines("pip_packages", self.pip_packages),
             conda=lines("conda_packages", self.conda_packages),
-            image=self.custom_docker_image or "",
+            channels=lines("channels", self.channels),
+            image=self._image(),
         )
         if self.pip_requirements_file is not None:
             spec = spec.merged(of_requirements(self._beside(self.pip_requirements_file)))
@@ -285,17 +293,20 @@ class Estimator:
             spec = spec.merged(of_conda_file(self._beside(self.conda_dependencies_file)))
         return spec
 
+    def installed(self) -> EnvironmentSpec:
+        """The same with the packages of the framework, as far as no site says otherwise. Raises SpecError, ConfigError."""
+        return self.environment_spec()
+
     def _beside(self, name: str | Path) -> Path:
         """A file named relative to the source directory, as Azure ML does, or to the current one."""
         inside = Path(self.source_directory) / name
         return inside if inside.exists() else Path(name)
 
-    def _resumed(self, workspace: Workspace) -> str:
-        """The id of the run to resume from, which must be there now. Raises UnknownNameError."""
-        from hpcest.sdk.run import Run
+    def _image(self) -> str:
+        """The image as its registry has it. Raises SpecError."""
+        from hpcest.sdk.sections import located
 
-        resumed = self.resume_from
-        return Run.get(workspace, resumed if isinstance(resumed, str) else resumed.id).id if resumed else ""
+        return located(self.custom_docker_image or "", self.image_registry_details)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(source_directory={str(self.source_directory)!r}, entry_script={self.entry_script!r})"
@@ -303,7 +314,8 @@ class Estimator:
 
 #: What describes an environment beside ``environment_definition``.
 _DESCRIBING = (
-    "pip_packages", "pip_requirements_file", "conda_packages", "conda_dependencies_file", "custom_docker_image", "user_managed"
+    "pip_packages", "pip_requirements_file", "conda_packages", "conda_dependencies_file", "channels", "custom_docker_image",
+    "user_managed",
 )  # fmt: skip
 _EMPTY: dict[str, type[Any]] = {
     "script_params": dict,
@@ -312,6 +324,7 @@ _EMPTY: dict[str, type[Any]] = {
     "backend_options": dict,
     "pip_packages": list,
     "conda_packages": list,
+    "channels": list,
 }
 
 
@@ -324,37 +337,3 @@ def _own(name: str, value: Any) -> Any:
     if isinstance(value, list) or (isinstance(value, tuple) and name in _EMPTY):
         return [_own("", item) for item in value]
     return value
-
-
-def arguments(params: Mapping[str, Any] | Sequence[Any] | None) -> tuple[str, ...]:
-    """Script parameters as an argument list: ``{'--lr': 0.1, '--fast': ''}`` → ``--lr 0.1 --fast``. Raises SpecError."""
-    if isinstance(params, Mapping):
-        bare = {name: value is None or (isinstance(value, str) and not value) for name, value in params.items()}
-        return tuple(str(word) for name, value in params.items() for word in ((name,) if bare[name] else (name, value)))
-    if params is None or (isinstance(params, Sequence) and not isinstance(params, (str, bytes))):
-        return tuple(str(word) for word in params or ())
-    raise SpecError(f"script_params must be a dict or a list, not {params!r}", hint="such as {'--lr': 0.1, '--fast': ''}")
-
-
-def _whole(name: str, value: Any, least: int) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
-        return value
-    raise SpecError(f"{name} must be a whole number from {least} up, not {value!r}")
-
-
-def _mapping(name: str, value: Any) -> dict[str, Any]:
-    if value is None or isinstance(value, Mapping):
-        return {str(key): item for key, item in (value or {}).items()}
-    raise SpecError(f"{name} must be a dict, not {value!r}", hint=f"such as {name}={{'name': 'value'}}")
-
-
-def _texts(name: str, value: Any) -> dict[str, str]:
-    return {key: str(item) for key, item in _mapping(name, value).items()}
-
-
-def _plain(name: str, value: dict[str, Any]) -> Any:
-    """A copy of ``value`` to the last list. Raises SpecError for what a record can't hold."""
-    try:
-        return json.loads(json.dumps(value))
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{name} must hold texts, numbers, lists and dicts: {error}") from error

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hpcest.errors import SpecError
 from hpcest.lifecycle.workspace import checked_experiment
 from hpcest.model.spec import RunSpec
-from hpcest.sdk import experiments
+from hpcest.onnode.filters import AZURE_TYPES, has_all
+from hpcest.sdk import azure, experiments
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from hpcest.sdk.run import Run
     from hpcest.sdk.workspace import Workspace
 
 
 _VIEWS = ("ActiveOnly", "ArchivedOnly", "All")
-#: Azure's types of runs → the kind of run that each is here.
-_AZURE_TYPES = {"azureml.scriptrun": "run", "azureml.interactiverun": "interactive"}
 
 
 class Submittable(Protocol):
@@ -37,6 +38,9 @@ class Experiment:
     Raises SpecError for a name that no listing could show.
     """
 
+    workspace: Workspace
+    name: str
+
     def __init__(self, workspace: Workspace, name: str) -> None:
         if not hasattr(workspace, "folder") or not isinstance(name, str):
             raise SpecError(
@@ -44,12 +48,20 @@ class Experiment:
             )
         self.workspace, self.name = workspace, checked_experiment(name)
 
-    def submit(self, config: Submittable, tags: Mapping[str, object] | None = None, *, say: Callable[[str], None] | None = None) -> Run:
+    def submit(
+        self,
+        config: Submittable,
+        tags: Mapping[str, object] | None = None,
+        *,
+        say: Callable[[str], None] | None = None,
+        **off_azure: Unpack[azure.SubmitKeywords],
+    ) -> Run:
         """Submit a run and return it; it goes on without this process.
 
-        ``say`` is called with each line of progress (by default it is printed to stderr). Raises
-        HpcestError if the run can't be submitted.
+        ``say`` is called with each line of progress (by default it is printed to stderr). Azure's own keywords are accepted
+        with a warning. Raises HpcestError if the run can't be submitted.
         """
+        azure.warn_ignored("Experiment.submit", off_azure, azure.SUBMIT, ("config", "tags", "say"))
         return self._submit_below("", config, tags, say)
 
     def _submit_below(
@@ -60,7 +72,7 @@ class Experiment:
         from hpcest.sdk.run import Run
 
         passage = submit(self.workspace.context, replace(self._spec(config, tags), parent=parent), say or _print)
-        return Run(self, passage.folder.id)
+        return Run._opened(self, str(passage.folder.path))
 
     def submit_all(
         self,
@@ -80,7 +92,7 @@ class Experiment:
 
         specs = [self._spec(config, tags) for config in configs]
         passages = submit_together(self.workspace.context, specs, say or _print, at_once=max_concurrent)
-        return [Run(self, passage.folder.id) for passage in passages]
+        return [Run._opened(self, str(passage.folder.path)) for passage in passages]
 
     def _spec(self, config: Submittable, tags: Mapping[str, object] | None) -> RunSpec:
         """The run spec of what is submitted, with tags on top. Raises SpecError."""
@@ -242,13 +254,6 @@ class Experiment:
         return f"Experiment(name={self.name!r}, workspace={self.workspace.name!r})"
 
 
-def has_all(have: Mapping[str, Any], wanted: Mapping[str, str | None] | str | None) -> bool:
-    """Whether all that is ``wanted`` is there: a name with any value, or names with their values (None: any)."""
-    if isinstance(wanted, str):
-        return wanted in have
-    return all(key in have and (value is None or have[key] == value) for key, value in (wanted or {}).items())
-
-
 def runs_of(
     workspace: Workspace,
     type: str | None,
@@ -262,8 +267,11 @@ def runs_of(
     from hpcest.lifecycle.collect import refresh
     from hpcest.sdk.run import Run
 
+    for what, given in (("tags", tags), ("properties", properties)):
+        if given is not None and not isinstance(given, (str, Mapping)):
+            raise SpecError(f"{what} must be a dict or a name, not {given!r}", hint=f"such as {what}={{'kind': 'test'}}")
     refresh(workspace.context)
-    kind = _AZURE_TYPES.get(type or "", "")
+    kind = AZURE_TYPES.get(type or "", "")
     rows = query.each_run(
         workspace.folder,
         status=status,

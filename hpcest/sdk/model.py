@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import inspect
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpcest.errors import HpcestError, SpecError, UnknownNameError
-from hpcest.onnode.record import get_json
+from hpcest.onnode import models
+from hpcest.onnode.filters import has_all
 from hpcest.sdk import registry
 from hpcest.sdk.azure import MODEL, warn_ignored
-from hpcest.sdk.experiment import has_all
 from hpcest.sdk.files import clone, copy_whole, share
 from hpcest.sdk.modeledits import ModelEdits
 
@@ -22,13 +26,46 @@ if TYPE_CHECKING:
 Filter = Mapping[str, str | None] | Sequence[str | Sequence[str]]
 
 
-class Model(ModelEdits):
+_ELSEWHERE = "load the model where it is needed, from Model.get_model_path('name')"
+_SERVING = ("deploy", "deploy_from_image", "deploy_from_model", "package", "profile", "print_configuration", "get_sas_urls")
+
+
+class _Serving(type):
+    """What Azure ML serves models with is answered with what to do instead."""
+
+    def __getattr__(cls, name: str) -> NoReturn:
+        raise _not_there(name)
+
+
+def _not_there(name: str) -> Exception:
+    if name in _SERVING:
+        return SpecError(f"Model.{name}: hpcest does not deploy models", hint=_ELSEWHERE)
+    return AttributeError(f"Model has no attribute {name!r}")
+
+
+class Framework:
+    """Azure ML's words for what a model was made with; any other text is as good."""
+
+    CUSTOM = "Custom"
+    TENSORFLOW = "TensorFlow"
+    SCIKITLEARN = "ScikitLearn"
+    ONNX = "Onnx"
+    PYTORCH = "PyTorch"
+    MULTI = "Multi"
+
+
+class Model(ModelEdits, metaclass=_Serving):
     """One version of a registered model: ``Model(workspace, 'iris')`` is the latest, ``Model(workspace, id='iris:3')`` the third.
 
     ``tags``, ``properties``, ``run_id`` and ``model_framework`` narrow the choice. Its attributes are ``name``,
     ``version``, ``id``, ``tags``, ``properties``, ``description``, ``created_time`` (seconds since the epoch),
     ``run_id``, ``framework``, ``framework_version``. Raises UnknownNameError if there is none such.
     """
+
+    Framework = Framework
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise _not_there(name)
 
     def __init__(
         self,
@@ -96,6 +133,11 @@ class Model(ModelEdits):
         """The model's file or folder in the workspace; read it, don't change it."""
         return self.folder / "data" / str(self._facts["file"])
 
+    @property
+    def url(self) -> str:
+        """The same as a ``file://`` link."""
+        return self.path.absolute().as_uri()
+
     @classmethod
     def register(
         cls,
@@ -106,34 +148,39 @@ class Model(ModelEdits):
         properties: Mapping[str, object] | None = None,
         description: str | None = None,
         datasets: Sequence[tuple[str, Any]] | None = None,
-        *,
         model_framework: str | None = None,
         model_framework_version: str | None = None,
+        child_paths: Sequence[str | Path] | None = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
+        *,
         run_id: str = "",
         root: Path | None = None,
         settled: bool = False,
-        **azure: Any,
+        key: str = "",
+        **unknown: Any,
     ) -> Model:
         """Take a file or folder into the registry as the next version of ``model_name``; return it.
 
-        What is copied shares its blocks with the original where the file system can; what is ``settled``, so that nobody
-        is to write to it any more, is made read-only and not copied. ``datasets`` are pairs of a word and a dataset.
-        Links are followed; with ``root`` none may lead out of it. Raises SpecError for a name that no model can
-        have and for what can't be copied whole, HpcestError.
+        Of a folder, ``child_paths`` names what of it belongs to the model. What is copied shares its blocks with the original
+        where the file system can; what is ``settled``, so that nobody is to write to it any more, is made read-only and not
+        copied. ``datasets`` are pairs of a word and a dataset. Links are followed; with ``root`` none may lead out of it.
+        ``key`` is that of a run's own request for this version.
+        Raises SpecError for a name that no model can have and for what can't be copied whole, HpcestError.
         """
-        warn_ignored("Model.register", azure, MODEL, ("datasets", "tags", "properties", "description"))
+        samples = {"sample_input_dataset": sample_input_dataset, "sample_output_dataset": sample_output_dataset}
+        ignored = {**samples, "resource_configuration": resource_configuration, **unknown}
+        warn_ignored("Model.register", ignored, MODEL, inspect.signature(cls.register).parameters)
         facts = {
+            **facts_of(tags, properties, description, datasets, (model_framework, model_framework_version)),
             "run_id": run_id,
-            "description": description or "",
-            "tags": {str(key): "" if value is None else str(value) for key, value in (tags or {}).items()},
-            "properties": {str(key): str(value) for key, value in (properties or {}).items()},
-            "framework": model_framework or "",
-            "framework_version": model_framework_version or "",
-            "datasets": [[str(word), _told(dataset)] for word, dataset in datasets or ()],
-            "made": _made_of(workspace, run_id) if run_id else {},
+            "made": models.made_of(str(workspace.folder.run(run_id).path)) if run_id else {},
+            **({"key": key} if key else {}),
         }
         put = share if settled else clone
-        return cls._of(workspace, model_name, registry.register(workspace.folder, model_name, Path(model_path), facts, root, put=put))
+        with _only(Path(model_path), child_paths) as source:
+            return cls._of(workspace, model_name, registry.register(workspace.folder, model_name, source, facts, root, put=put))
 
     @property
     def datasets(self) -> dict[str, list[str]]:
@@ -197,7 +244,9 @@ class Model(ModelEdits):
 
     @staticmethod
     def deserialize(workspace: Workspace, model_payload: Mapping[str, Any]) -> Model:
-        """The model that ``serialize`` has described. Raises UnknownNameError."""
+        """The model that ``serialize`` has described. Raises UnknownNameError, SpecError."""
+        if not isinstance(model_payload, Mapping) or "id" not in model_payload:
+            raise SpecError("model_payload has no 'id'", hint="give what model.serialize() has returned")
         return Model(workspace, id=str(model_payload["id"]))
 
     @staticmethod
@@ -213,8 +262,9 @@ class Model(ModelEdits):
     def download(self, target_dir: str | Path = ".", exist_ok: bool = False) -> str:
         """Copy the model's file or folder into ``target_dir``; return its path there.
 
-        Raises SpecError if something of that name is there, unless ``exist_ok``; HpcestError.
+        Raises SpecError if something of that name is there, unless ``exist_ok``; UnknownNameError where the version was deleted.
         """
+        registry.read(self.workspace.folder, self.name, self.version)  # which says so where it was deleted
         target = Path(target_dir) / self.path.name
         if target.exists() and not exist_ok:
             raise SpecError(f"{target} exists already", hint="choose another directory, or overwrite it with exist_ok=True")
@@ -255,25 +305,42 @@ class Model(ModelEdits):
         return f"Model(name={self.name!r}, version={self.version})"
 
 
-def _told(dataset: Any) -> str:
-    """A dataset as the record names it: by its id, or what it was made of."""
-    dataset = getattr(dataset, "dataset", dataset)  # of a DatasetConsumptionConfig
-    return str(getattr(dataset, "id", None) or getattr(dataset, "digest", "") or dataset)
+def facts_of(
+    tags: Mapping[str, object] | None,
+    properties: Mapping[str, object] | None,
+    description: str | None,
+    datasets: Sequence[tuple[str, Any]] | Mapping[str, Any] | None,
+    framework: tuple[str | None, str | None],
+) -> dict[str, Any]:
+    """What is said of a version when it is registered, as it is written. Raises SpecError for what can't be said so."""
+    for what, given in (("tags", tags), ("properties", properties)):
+        if given is not None and not isinstance(given, Mapping):
+            raise SpecError(f"{what} must be a dict, not {given!r}", hint=f"such as {what}={{'kind': 'best'}}")
+    pairs = [*datasets.items()] if isinstance(datasets, Mapping) else [*(datasets or ())]
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise SpecError(f"datasets has {pair!r}", hint="give pairs of a word and a dataset, such as [('training', dataset)]")
+    return dict(models.facts(tags, properties, description, pairs, framework))
 
 
-def _made_of(workspace: Workspace, run_id: str) -> dict[str, Any]:
-    """The code, the environment and the data of a run."""
-    folder = workspace.folder.run(run_id)
-    spec = (get_json(str(folder.header)) or {}).get("spec") or {}
-    data = {name: facts for name, facts in (spec.get("data") or {}).items() if isinstance(facts, dict)}
-    return {
-        "snapshot": spec.get("snapshot") or "",
-        "environment": (get_json(str(folder.lock)) or {}).get("key") or "",
-        "data": {
-            name: f"{facts['dataset']}:{facts.get('version', 0)}" if facts.get("dataset") else facts.get("digest", "")
-            for name, facts in data.items()
-        },
-    }
+@contextlib.contextmanager
+def _only(source: Path, child_paths: Sequence[str | Path] | None) -> Iterator[Path]:
+    """``source``, or a folder of links to those of its files and folders that are asked for. Raises SpecError."""
+    if child_paths is None:
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix=".hpcest-") as alone:
+        chosen = Path(alone, source.resolve().name)
+        for child in [child_paths] if isinstance(child_paths, (str, Path)) else child_paths:
+            inside = os.path.normpath(child)
+            if os.path.isabs(inside) or inside.split(os.sep)[0] == ".." or not (source / inside).exists():
+                raise SpecError(
+                    f"child_paths: {str(child)!r} is not in the folder {str(source)!r}", hint="paths are relative to model_path"
+                )
+            link = chosen / inside
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((source / inside).resolve())
+        yield chosen
 
 
 def _named(reference: str) -> tuple[str, int | None]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpcest.onnode.reading import read_state
-from hpcest.onnode.state import RunState
+from hpcest.onnode import edits as later
+from hpcest.onnode import models
 from hpcest.sdk import edits
 from hpcest.sdk.azure import MODEL, warn_ignored
 
@@ -20,40 +20,36 @@ class ModelEdits:
     folder: Path
     _facts: Mapping[str, Any]
 
-    def _later(self) -> RunState:
-        state: RunState = read_state(self.folder)
-        return state
+    def _now(self) -> dict[str, Any]:
+        """What was written of it, with what was said later."""
+        return dict(models.merged(self._facts, models.later(self.folder)))
 
     @property
     def tags(self) -> dict[str, str]:
         """The tags, as a dict of its own."""
-        found = dict(self._facts.get("tags") or {})
-        for name, (_, value) in self._later().tags.items():
-            found.pop(name, None) if value is None else found.update({name: value})
-        return found
+        return dict(self._now()["tags"])
 
     @property
     def properties(self) -> dict[str, str]:
         """The properties, as a dict of its own."""
-        return {**{name: value for name, (_, value) in self._later().properties.items()}, **(self._facts.get("properties") or {})}
+        return dict(self._now()["properties"])
 
     @property
     def description(self) -> str:
         """What it is."""
-        changed = self._later().names.get("description")
-        return str(changed[1] if changed else self._facts.get("description", ""))
+        return str(self._now()["description"])
 
     def add_tags(self, tags: Mapping[str, object]) -> None:
         """Set tags; those that are there get the new value. Raises HpcestError."""
-        self._add(edits.tags(tags))
+        self._add(later.tagged(tags))
 
     def remove_tags(self, tags: Sequence[str] | str) -> None:
         """Take tags away: one, or several. Raises HpcestError."""
-        self._add(edits.untags(tags))
+        self._add(later.untagged(tags))
 
     def add_properties(self, properties: Mapping[str, object]) -> None:
         """Set properties. A property is written once: a second value for it is ignored. Raises HpcestError."""
-        self._add(edits.properties(properties))
+        self._add(later.given(properties))
 
     def update_tags_properties(
         self,
@@ -62,14 +58,24 @@ class ModelEdits:
         add_properties: Mapping[str, object] | None = None,
     ) -> None:
         """All three at once. Raises HpcestError."""
-        self._add([*edits.tags(add_tags or {}), *edits.untags(remove_tags or ()), *edits.properties(add_properties or {})])
+        self._add([*later.tagged(add_tags or {}), *later.untagged(remove_tags or ()), *later.given(add_properties or {})])
 
-    def update(self, tags: Mapping[str, object] | None = None, description: str | None = None, **azure: Any) -> None:
+    def update(
+        self,
+        tags: Mapping[str, object] | None = None,
+        description: str | None = None,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
+        **unknown: Any,
+    ) -> None:
         """Have these tags, and no others, and this description; what is None stays. Raises HpcestError."""
-        warn_ignored("Model.update", azure, MODEL)
-        changes = [{"e": "description", "v": str(description)}] if description is not None else []
+        samples = {"sample_input_dataset": sample_input_dataset, "sample_output_dataset": sample_output_dataset}
+        ignored = {**samples, "resource_configuration": resource_configuration, **unknown}
+        warn_ignored("Model.update", ignored, MODEL, ("tags", "description"))
+        changes = later.described(description) if description is not None else []
         if tags is not None:
-            changes += [*edits.untags([name for name in self.tags if name not in tags]), *edits.tags(tags)]
+            changes += later.changed_tags(self.tags, tags)
         self._add(changes)
 
     def _add(self, events: Sequence[dict[str, Any]]) -> None:

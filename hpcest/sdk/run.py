@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcest.errors import HpcestError, UnknownNameError
+from hpcest.errors import HpcestError, SpecError, UnknownNameError
+from hpcest.onnode.filters import has_all, is_of
 from hpcest.onnode.record import EventWriter
 from hpcest.sdk import files
-from hpcest.sdk.experiment import has_all, runs_of
+from hpcest.sdk.experiment import runs_of
 from hpcest.sdk.opening import find_run, inside_a_run, writer_of
 from hpcest.sdk.runsource import RunSource
 
@@ -61,7 +62,7 @@ class Run(RunSource):
         """The run in a run folder, of an experiment that is known to be its own."""
         found = cls(folder)
         found._experiment = experiment
-        provider = _PROVIDERS.get(found.type)
+        provider = _PROVIDERS.get(found.type) or _provider_of_a_plugin(experiment, found.type)
         return provider(experiment, found.id) if provider else found
 
     @classmethod
@@ -72,7 +73,10 @@ class Run(RunSource):
 
     @staticmethod
     def add_type_provider(runtype: str, run_factory: Callable[[Experiment, str], Run]) -> None:
-        """Have runs of the type ``runtype`` (see ``type``) opened by ``run_factory(experiment, run_id)``, in this process."""
+        """Have runs of the type ``runtype`` (see ``type``) opened by ``run_factory(experiment, run_id)``, in this process.
+
+        A plugin has its own opened everywhere, by the hook ``hpcest_run_types``.
+        """
         _PROVIDERS[runtype] = run_factory
 
     @staticmethod
@@ -168,7 +172,7 @@ class Run(RunSource):
         made = [child for child in (_there(self.workspace, child_id) for child_id in self._state().children) if child]
         for child in sorted(made, key=lambda child: child._made):
             wanted = has_all(child.get_tags(), tags) and has_all(child.get_properties(), properties)
-            if wanted and type in (None, child.type) and (status is None or child.get_status() == status):
+            if wanted and is_of(type, child._kind, child._spec) and (status is None or child.get_status() == status):
                 yield child
             if recursive:
                 yield from child.get_children(True, tags, properties, type, status)
@@ -193,9 +197,10 @@ class Run(RunSource):
     ) -> dict[str, Any]:
         """What was logged: name → value, or a list where a name was logged repeatedly; rows and tables as columns.
 
+        ``populate`` gives what typed payloads (confusion matrices and the like) hold, in place of their files' names.
         ``recursive`` gives run id → such a dict, for this run and all runs below it.
         """
-        found = super().get_metrics(name, recursive, run_type)
+        found = super().get_metrics(name, recursive, run_type, populate)
         if not inside_a_run():
             self._check_there()
         return found
@@ -215,7 +220,10 @@ class Run(RunSource):
         model_framework_version: str | None = None,
         description: str | None = None,
         datasets: Sequence[tuple[str, Any]] | None = None,
-        **azure: Any,
+        sample_input_dataset: Any = None,
+        sample_output_dataset: Any = None,
+        resource_configuration: Any = None,
+        **unknown: Any,
     ) -> Model:
         """Register a file or folder of this run (all of ``outputs`` by default) as the next version of a model.
 
@@ -223,18 +231,28 @@ class Run(RunSource):
         then on. ``datasets`` are pairs of a word and a dataset; those that the run itself reads are kept anyway.
         Raises UnknownNameError if there is nothing of that name, SpecError for what can't be copied whole.
         """
+        from hpcest.onnode import models
         from hpcest.sdk.azure import MODEL, warn_ignored
-        from hpcest.sdk.model import Model
+        from hpcest.sdk.model import Model, facts_of
 
-        warn_ignored("Run.register_model", azure, MODEL, ("datasets", "tags", "properties", "description"))
+        samples = {"sample_input_dataset": sample_input_dataset, "sample_output_dataset": sample_output_dataset}
+        ignored = {**samples, "resource_configuration": resource_configuration, **unknown}
+        warn_ignored("Run.register_model", ignored, MODEL, ("model_framework", "model_framework_version", "datasets", "tags", "properties"))
         name = model_path or "outputs"
         source = files.path_of(self.folder, name)
         if not source.exists() or (source.is_dir() and not any(source.iterdir())):
             raise UnknownNameError(f"file of run {self.id}", name, self.get_file_names())
-        return Model.register(
-            self.workspace, source, model_name, tags, properties, description, datasets, model_framework=model_framework,
-            model_framework_version=model_framework_version, run_id=self.id, root=Path(self.folder), settled=self._look().status.finished,
-        )  # fmt: skip
+        frameworks = (model_framework, model_framework_version)
+        asked = models.ask(self, model_name, name, facts_of(tags, properties, description, datasets, frameworks)) if inside_a_run() else ""
+        try:
+            return Model.register(
+                self.workspace, source, model_name, tags, properties, description, datasets, *frameworks, run_id=self.id,
+                root=Path(self.folder), settled=self._look().status.finished, key=asked,
+            )  # fmt: skip
+        except SpecError:
+            if asked:
+                self._writer.event("model", k=asked)  # taken back: nobody can register it
+            raise
 
     # ------------------------------------------------------------------ edits
     def tag(self, key: str, value: object = "") -> None:
@@ -253,7 +271,7 @@ class Run(RunSource):
         self._edited()
 
     def add_properties(self, properties: Mapping[str, str]) -> None:
-        """Set properties. A property is written once: a second value for it is ignored."""
+        """Set properties. A property is written once: another value for it is ignored, and stderr says so."""
         super().add_properties(properties)
         self._edited()
 
@@ -272,6 +290,16 @@ def _experiment_of(workspace: Workspace, spec: Mapping[str, Any]) -> Experiment:
     from hpcest.sdk.experiment import Experiment
 
     return Experiment(workspace, str(spec.get("experiment") or "unknown"))
+
+
+def _provider_of_a_plugin(experiment: Experiment, runtype: str) -> Callable[[Any, str], Any] | None:
+    """What opens runs of a framework that hpcest doesn't bring along. Plugins are only loaded for such a one."""
+    if runtype in ("", "script"):
+        return None
+    from hpcest.pluginmanager import BUILTIN
+
+    built_in = any(kind == "framework" and name == runtype for kind, name, _ in BUILTIN)
+    return None if built_in else experiment.workspace.context.plugins.run_types().get(runtype)
 
 
 def _there(workspace: Workspace, run_id: object) -> Run | None:

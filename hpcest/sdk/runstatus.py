@@ -91,7 +91,7 @@ class RunStatus(RunFiles):
             "properties": self.get_properties(),
             "tags": self.get_tags(),
             "inputDatasets": [_input(name, one) for name, one in (self._spec.get("data") or {}).items()],
-            "outputDatasets": [_output(name, one) for name, one in (self._spec.get("outputs") or {}).items()],
+            "outputDatasets": [self._output(name, one) for name, one in (self._spec.get("outputs") or {}).items()],
             "runDefinition": {**_definition(self._spec), **self._spec},
             "logFiles": {name: str(Path(self.folder) / name) for name in self._log_names()},
             "submittedBy": header.get("user", ""),
@@ -102,6 +102,14 @@ class RunStatus(RunFiles):
         if str(seen.status) == "Failed":
             details["error"] = {"code": str(seen.reason), "message": seen.message}
         return details
+
+    def _output(self, name: str, one: Mapping[str, Any]) -> dict[str, Any]:
+        """An output as Azure ML tells of it: where it is, and which version of a dataset it has become, if it has."""
+        became = str(self.get_properties().get(f"hpcest.output.{name}", "")).split(" ")
+        identifier = {"savedId": became[0] if len(became) > 1 else one.get("dataset", "")}
+        path = str(one.get("path") or f"outputs/{name}").replace("{run-id}", self.id).replace("{output-name}", name)
+        details = {"outputName": name, "mechanism": one.get("mode", "mount"), "path": path}
+        return {"identifier": identifier, "outputType": "RunOutput", "outputDetails": details}
 
     def get_details_with_logs(self) -> dict[str, Any]:
         """``get_details()`` with the text of each log in place of its path."""
@@ -160,6 +168,9 @@ class RunStatus(RunFiles):
         """
         from hpcest.lifecycle.watch import cancel
 
+        self._check_there()
+        if interactive.goes_on_here(self.id):
+            interactive.keep_outputs(self)
         cancel(self.workspace.context, self._paths)
         if self._kind != "run":
             self._over = True
@@ -170,6 +181,8 @@ class RunStatus(RunFiles):
         if self._kind == "run":
             self.flush()
         else:
+            if interactive.goes_on_here(self.id):
+                interactive.keep_outputs(self)
             super()._end(status, **fields)
             interactive.ended(self.id)
 
@@ -177,12 +190,12 @@ class RunStatus(RunFiles):
 def _definition(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Azure ML's names for what a spec says."""
     command, resources = spec.get("command") or {}, spec.get("resources") or {}
-    distribution = spec.get("distribution") or {}
+    distribution = spec.get("distribution")  # a kind that is the default is not written down
     return {
         "script": command.get("script"),
         "arguments": list(command.get("arguments") or ()),
         "target": spec.get("compute", "local"),
-        "communicator": distribution.get("backend") or distribution.get("kind") or "None",
+        "communicator": "None" if distribution is None else distribution.get("backend") or distribution.get("kind", "mpi"),
         "maxRunDurationSeconds": resources.get("time"),
         "nodeCount": resources.get("nodes", 1),
         "environmentVariables": dict(spec.get("environment_variables") or {}),
@@ -194,11 +207,6 @@ def _input(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
     details = {"type": "RunInput", "inputName": name, "mechanism": one.get("mode", "mount"), "pathOnCompute": one.get("target") or None}
     dataset = {key: one[key] for key in ("dataset", "version", "digest", "paths") if one.get(key)}
     return {"dataset": {"id": one.get("digest", ""), **dataset}, "consumptionDetails": details}
-
-
-def _output(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    details = {"outputName": name, "mechanism": one.get("mode", "mount"), "path": one.get("path") or f"outputs/{name}"}
-    return {"identifier": {"savedId": one.get("dataset", "")}, "outputType": "RunOutput", "outputDetails": details}
 
 
 def _show(text: str) -> None:

@@ -42,18 +42,18 @@ class Tensorboard:
     """TensorBoard over one run or several, with the runs below them; those that go on are followed.
 
     It reads the run folders themselves: what a program writes below ``logs/`` or ``outputs/`` shows within seconds, and
-    nothing is copied. ``local_root`` is a folder that gets a link for each run, a temporary one by default; ``port`` is the
-    first that is tried. Use it as a context manager, or call ``stop()``.
+    nothing is copied. ``local_root`` is a folder that gets a link for each run, a temporary one by default; what is in it shows too,
+    also without any run. ``port`` is the first that is tried. Use it as a context manager, or call ``stop()``.
     """
 
     def __init__(self, runs: Run | Sequence[Run], local_root: str | Path | None = None, port: int = 6006, *, program: str = "") -> None:
         listed = list(runs) if isinstance(runs, Sequence) else [runs]
-        if not listed:
+        if not listed and local_root is None:
             raise SpecError("TensorBoard needs a run to show", hint="Tensorboard([run]), or Tensorboard(run)")
         self.folders = [Path(run.folder) for run in listed]
         self.port = int(port)
         self.url = ""
-        self._root = Path(local_root) if local_root is not None else None
+        self._root = Path(local_root).absolute() if local_root is not None else None
         self._own_root = local_root is None
         self._program = program
         self._process: Any = None  # what kit.process.start returns
@@ -130,7 +130,7 @@ class Tensorboard:
 
     def _checked(self) -> None:
         empty = self.without_events()
-        if len(empty) == len(self.folders) and all(read_run(str(folder))[0].finished for folder in self.folders):
+        if self.folders and len(empty) == len(self.folders) and all(read_run(str(folder))[0].finished for folder in self.folders):
             raise HpcestError(
                 f"there is nothing for TensorBoard in {', '.join(empty)}: no file events.out.tfevents.* in logs/ or outputs/",
                 hint="have the program write its event files to ./logs or ./outputs",

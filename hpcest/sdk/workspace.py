@@ -15,10 +15,11 @@ from hpcest.kit.files import read_json, write_json
 from hpcest.lifecycle import workspace as storage
 from hpcest.lifecycle.context import Context
 from hpcest.model.folders import WorkspaceFolder
-from hpcest.sdk import pointer
-from hpcest.sdk.azure import WORKSPACE, warn_ignored
+from hpcest.sdk import azure, pointer
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from hpcest.sdk.compute import ComputeTarget
     from hpcest.sdk.data.datastore import Datastore
     from hpcest.sdk.environment import Environment
@@ -38,11 +39,12 @@ class Workspace:
         folder: WorkspaceFolder | str | Path | None = None,
         resource_group: str | None = None,
         workspace_name: str | None = None,
-        **azure: Any,
+        auth: Any = None,
+        **off_azure: Unpack[azure.PlaceKeywords],
     ) -> None:
-        if workspace_name or resource_group or azure:  # Azure's way to name one; its folder is no subscription
-            given = {"resource_group": resource_group, **azure}
-            warn_ignored("Workspace", given if folder is None else {"subscription_id": folder, **given}, WORKSPACE)
+        if workspace_name or resource_group or off_azure:  # Azure's way to name one; its folder is no subscription
+            given = {"resource_group": resource_group, "auth": auth, **off_azure}
+            _ignore("Workspace", given if folder is None else {"subscription_id": folder, **given})
             folder = _named(workspace_name or "", pointer.locate())
         elif folder is None:
             folder = pointer.locate()
@@ -51,47 +53,58 @@ class Workspace:
         self._header: dict[str, Any] = read_json(self.folder.header) or {}
 
     @classmethod
-    def create(cls, name: str = "", *misplaced: NoReturn, path: str | Path | None = None, exist_ok: bool = True, **azure: Any) -> Workspace:
-        """Make the directory ``path`` (the current one by default) a workspace called ``name``.
+    def create(
+        cls,
+        name: str = "",
+        *misplaced: NoReturn,
+        path: str | Path | None = None,
+        exist_ok: bool = True,
+        tags: Mapping[str, object] | None = None,
+        **off_azure: Unpack[azure.WorkspaceKeywords],
+    ) -> Workspace:
+        """Make the directory ``path`` (the current one by default) a workspace called ``name``, with ``tags``.
 
-        ``tags=`` are kept. Azure's own arguments (subscription_id, resource_group, location, …) are accepted and ignored
+        Azure's own arguments (subscription_id, resource_group, location, …) are accepted and ignored
         with a warning. Raises WorkspaceError if it can't be made, or exists and ``exist_ok`` is False.
         """
         _refuse("Workspace.create", misplaced)
-        tags = azure.pop("tags", None)
-        warn_ignored("Workspace.create", azure, WORKSPACE)
-        made = cls(storage.create_workspace(Path(path or "."), name=name, exist_ok=exist_ok))
+        _ignore("Workspace.create", off_azure, "name", "path", "exist_ok", "tags")
+        made = cls(storage.create_workspace(Path(path or ".").absolute(), name=name, exist_ok=exist_ok))
         if tags:
             made.update(tags=tags)
         return made
 
     @classmethod
-    def from_config(cls, path: str | Path | None = None, **azure: Any) -> Workspace:
+    def from_config(cls, path: str | Path | None = None, auth: Any = None, **off_azure: Unpack[azure.ConfigKeywords]) -> Workspace:
         """The workspace that holds ``path`` (the current directory by default), found like git finds a repository.
 
         On the way up the file that ``write_config`` leaves leads to a workspace elsewhere. Else it is the
         one that HPCEST_WORKSPACE names, else ~/hpcest. A ``config.json`` of Azure's counts as the directory that it is in.
         Raises WorkspaceError.
         """
-        warn_ignored("Workspace.from_config", azure, WORKSPACE)
+        _ignore("Workspace.from_config", {"auth": auth, **off_azure}, "path")
         start = Path(path) if path is not None else None
         return cls(pointer.locate(start.absolute().parent if start is not None and _is_azures(start) else start))
 
     @classmethod
-    def get(cls, name: str = "", *misplaced: NoReturn, path: str | Path | None = None, **azure: Any) -> Workspace:
+    def get(
+        cls, name: str = "", *misplaced: NoReturn, path: str | Path | None = None, **off_azure: Unpack[azure.WorkspaceKeywords]
+    ) -> Workspace:
         """The workspace in the directory ``path``, or the one that ``from_config`` finds if it is called ``name``.
 
         Raises WorkspaceError if there is none, or the one there is called otherwise.
         """
         _refuse("Workspace.get", misplaced)
-        warn_ignored("Workspace.get", azure, WORKSPACE)
+        _ignore("Workspace.get", off_azure, "name", "path")
         return cls(_named(name, storage.open_workspace(Path(path)) if path is not None else pointer.locate()))
 
     @staticmethod
-    def list(*misplaced: NoReturn, **azure: Any) -> dict[str, list[Workspace]]:
-        """The workspaces that can be found from here, by name: of the current directory, HPCEST_WORKSPACE, and ~/hpcest."""
-        _refuse("Workspace.list", misplaced)
-        warn_ignored("Workspace.list", azure, WORKSPACE)
+    def list(subscription_id: Any = None, auth: Any = None, resource_group: Any = None) -> dict[str, list[Workspace]]:
+        """The workspaces that can be found from here, by name: of the current directory, HPCEST_WORKSPACE, and ~/hpcest.
+
+        All that it takes is Azure's, and has no effect.
+        """
+        _ignore("Workspace.list", {"subscription_id": subscription_id, "auth": auth, "resource_group": resource_group})
         found: dict[str, dict[Path, Workspace]] = {}
         for locate in (pointer.locate, lambda: _opened(os.environ.get("HPCEST_WORKSPACE")), lambda: _opened("~/hpcest")):
             with contextlib.suppress(WorkspaceError):
@@ -135,10 +148,14 @@ class Workspace:
         return str(self._header.get("description") or "")
 
     def update(
-        self, friendly_name: str | None = None, description: str | None = None, tags: Mapping[str, object] | None = None, **azure: Any
+        self,
+        friendly_name: str | None = None,
+        description: str | None = None,
+        tags: Mapping[str, object] | None = None,
+        **off_azure: Unpack[azure.PlaceKeywords],
     ) -> Workspace:
         """Change what the workspace is called, what it is for, or its tags (all of them at once); return it. Raises WorkspaceError."""
-        warn_ignored("Workspace.update", azure, WORKSPACE)
+        _ignore("Workspace.update", off_azure, "friendly_name", "description", "tags")
         changes: dict[str, Any] = {"name": friendly_name, "description": description}
         if tags is not None:
             changes["tags"] = {str(key): "" if value is None else str(value) for key, value in tags.items()}
@@ -260,6 +277,11 @@ class Workspace:
 
     def __repr__(self) -> str:
         return f"Workspace(name={self.name!r}, root={str(self.root)!r})"
+
+
+def _ignore(where: str, given: Mapping[str, Any], *own: str) -> None:
+    """Warn of Azure's keywords. Raises SpecError for one that nobody knows, with the nearest of those and of a method's ``own``."""
+    azure.warn_ignored(where, given, azure.WORKSPACE, own)
 
 
 def _named(name: str, found: WorkspaceFolder) -> WorkspaceFolder:

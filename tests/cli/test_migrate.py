@@ -118,6 +118,14 @@ def test_a_folder_stands_for_its_files(folder: Path) -> None:
     assert "azureml" in (folder / ".git/b.py").read_text() + (folder / "sub/.venv/c.py").read_text()
 
 
+def test_a_file_that_is_named_twice_is_looked_at_once(folder: Path) -> None:
+    (folder / "link.py").symlink_to("left.py")
+    said = hpcest("left.py", ".", folder / "left.py", "link.py")
+    assert said.out.count("Webservice") == 1
+    assert said.out.startswith("left.py:2")
+    assert said.err.count("left.py: ") == 1
+
+
 def test_json() -> None:
     said = hpcest("--json", "fine.py", "left.py")
     fine, left = said.json

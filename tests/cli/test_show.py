@@ -21,8 +21,8 @@ MakeRun = Callable[..., Any]
 WaitUntil = Callable[..., None]
 KEYS = [
     "id", "status", "reason", "message", "attempt", "exit_code", "created", "queued", "started", "ended", "user", "host", "folder", "spec",
-    "environment", "job", "facts", "usage", "display_name", "description", "tags", "properties", "metrics", "artifacts", "parent",
-    "children", "models",
+    "environment", "job", "facts", "usage", "display_name", "description", "tags", "properties", "params", "metrics",
+    "inputs", "outputs", "artifacts", "parent", "children", "models",
 ]  # fmt: skip
 
 

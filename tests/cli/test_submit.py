@@ -96,7 +96,7 @@ def test_what_can_be_named(hpcest: Hpcest, workspace: WorkspaceFolder, tmp_path:
         (["none/x.py"], "there is no file or folder 'none/x.py'\nHint: a path is relative to the current directory", 2),
         (["empty"], "the folder 'empty' has no hpcest.yaml\nHint: name a script: hpcest submit empty/train.py", 2),
         (["hello.py", "--source", "empty"], "is not in the source directory 'empty'", 2),
-        (["hello.py", "-c", "gpu"], "compute target 'gpu' is not known\nHint: known: local", 2),
+        (["hello.py", "-c", "gpu"], "compute target 'gpu' is not known\nHint: known: local; or define it: compute: {gpu: {", 2),
         (["hello.py", "--framework", "scirpt"], "framework 'scirpt' is not known\nHint: did you mean 'script'?", 2),
         (["hello.py", "--env", "hsot"], "environment 'hsot' is not known\nHint: did you mean 'host'?", 2),
         (["hello.py", "--env", "req.txt"], "there is no environment file 'req.txt'", 2),
@@ -126,6 +126,16 @@ def test_what_can_not_be_submitted_leaves_no_run(
     assert (done.out, done.code) == ("", code)
     assert said in done.error
     assert os.listdir(workspace.runs) == []
+
+
+def test_the_host_takes_the_place_of_a_job_files_environment(hpcest: Hpcest, workspace: WorkspaceFolder) -> None:
+    """A published file asks for an image that nobody has here; its variables stay."""
+    asked = "{image: 'docker://python:3.11', conda_file: {dependencies: [numpy]}, interpreter: '3', variables: {A: '1'}}"
+    (workspace.root / "job.yaml").write_text(f"script: hello.py\nenvironment: {asked}\n")
+    spec = hpcest("submit", "job.yaml", "--env", "host", "--dry-run", "--json").json["spec"]
+    assert spec["environment"] == {"kind": "host", "interpreter": "3", "variables": {"A": "1"}}
+    done = hpcest("submit", "job.yaml", "--env", "venv", "--dry-run")
+    assert "environment kind 'venv' can't give conda packages" in done.error
 
 
 def test_a_dry_run_records_nothing(hpcest: Hpcest, workspace: WorkspaceFolder) -> None:

@@ -271,6 +271,15 @@ def test_variables_replace_what_was_found(repository: Path, tmp_path: Path, monk
     assert not facts.dirty
 
 
+def test_azure_mls_variables_do_too(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hpcest's own go before them."""
+    given = {"COMMIT": "abc", "BRANCH": "main", "REPOSITORY_URI": "https://ci:token@host/a", "DIRTY": "True"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"AZUREML_GIT_{name}", value)
+    monkeypatch.setenv("HPCEST_GIT_BRANCH", "feature")
+    assert git_facts(repository, Patches()) == GitFacts("abc", "feature", "https://host/a", True)
+
+
 def test_few_processes_are_started(repository: Path) -> None:
     """Two where all is clean, three where there is something to tell."""
     program = """

@@ -42,6 +42,27 @@ def test_a_rank_has_the_names_of_azure_ml(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("listed", "hosts"),
+    [
+        ("n1", "n1"), ("n[1-2]", "n1,n2"), ("n[1,3-4],m07", "n1,n3,n4,m07"), ("a[08-10]b[1-2],c", "a08b1,a08b2,a09b1,a09b2,a10b1,a10b2,c"),
+        ("", "n1"),
+    ],
+)  # fmt: skip
+def test_an_mpi_run_knows_its_hosts_too(tmp_path: Path, listed: str, hosts: str) -> None:
+    """Where nobody has told the ranks of each other, as mpirun and srun start them."""
+    given: dict[str, Any] = {
+        "run": "abc",
+        "folder": str(tmp_path),
+        "workspace": str(tmp_path),
+        "runtime": "/r",
+        "nodes": 2,
+        "procs_per_node": 1,
+    }
+    base = {"MASTER_ADDR": "n1", "MASTER_PORT": "77", "SLURM_JOB_NODELIST": listed}
+    assert rank.environment(given, 0, rank.rank_variables(given, 1), base)["AZ_BATCH_HOST_LIST"] == hosts
+
+
 def test_the_workspace_is_called_what_it_was_named(tmp_path: Path) -> None:
     (tmp_path / "ws" / ".hpcest").mkdir(parents=True)
     put_json(tmp_path / "ws" / ".hpcest" / "workspace.json", {"name": "lab"})

@@ -6,8 +6,6 @@ import io
 import json
 import math
 import os
-import subprocess
-import sys
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from hpcest.onnode import offline
 from hpcest.onnode import run as module
 from hpcest.onnode.events import read_run
 from hpcest.onnode.record import put_json
@@ -230,17 +227,20 @@ def test_images(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(run.get_file_names()) == 2
 
 
-def test_tags_and_properties(run: Run) -> None:
+def test_tags_and_properties(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Tags change, properties are written once."""
     run.tag("a", "1")
     run.tag("a", "2")
     run.tag("b")
     run.set_tags({"c": 3})
     run.remove_tags(["b", "kind"])
-    run.add_properties({"p": "first"})
+    run.add_properties({"p": "first", "n": 1})
+    run.add_properties({"p": "first", "n": "1"})
+    assert capsys.readouterr().err == ""
     run.add_properties({"p": "second"})
+    assert "the property 'p' is 'first' and stays so: a property is written once" in capsys.readouterr().err
     assert run.get_tags() == {"a": "2", "c": "3"}
-    assert run.get_properties() == {"p": "first"}
+    assert run.get_properties() == {"p": "first", "n": "1"}
 
 
 def test_names(run: Run) -> None:
@@ -306,31 +306,6 @@ def test_a_submitted_run_is_not_ended_by_its_program(run: Run, monkeypatch: pyte
     monkeypatch.setenv("HPCEST_RUN_DIR", run.folder)
     run.complete()
     assert read_run(run.folder)[0].status == "NotStarted"
-
-
-@pytest.mark.parametrize("python", ["own", "isolated"])
-def test_offline_it_works_and_says_so(tmp_path: Path, python: str) -> None:
-    """Outside any run, with nothing but the tracking part of the package."""
-    program = (
-        "from hpcest import Run\nrun = Run.get_context()\n"
-        "run.log('loss', 0.5, step=1); run.log_row('r', x=1); run.tag('a', 'b'); run.log_list('l', [1, 2])\n"
-        "with run.child_run('c') as child: child.log('y', 2)\n"
-        "run.upload_file('outputs/x', 'nowhere'); run.flush(); run.complete()\n"
-        "assert run.get_metrics() == {'loss': 0.5, 'r': {'x': 1}, 'l': [1, 2]}, run.get_metrics()\n"
-        "assert run.get_tags() == {'a': 'b'} and run.id.startswith('OfflineRun_')\n"
-        "try: Run.get_context(allow_offline=False)\nexcept RuntimeError as error: print(error)\n"
-    )
-    if python == "isolated":
-        (tmp_path / "hpcest").mkdir()
-        (tmp_path / "hpcest" / "__init__.py").write_bytes((ROOT / "hpcest/__init__.py").read_bytes())
-        (tmp_path / "hpcest" / "onnode").symlink_to(ROOT / "hpcest/onnode")
-    where = tmp_path if python == "isolated" else ROOT
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(where)}
-    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, env=env, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "[offline] loss = 0.5 (step 1)" in done.stdout
-    assert "not inside a run" in done.stdout + done.stderr
-    assert list(tmp_path.glob("outputs")) == []
 
 
 def test_events_are_lines_that_any_language_can_write(run: Run) -> None:
@@ -413,36 +388,3 @@ def test_what_only_the_whole_package_can_do_says_so(run: Run) -> None:
         asked.submit_child()
     with pytest.raises(AttributeError, match="'Run' object has no attribute 'lgo'"):
         asked.lgo("x", 1)
-
-
-def test_offline_it_has_all_that_a_run_has(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    run = offline.OfflineRun()
-    run.log_confusion_matrix("m", {"schema_type": "confusion_matrix", "schema_version": "v1", "data": {}})
-    run.log("x", [1])
-    first, second = run.create_children(2)
-    first.log("y", 1)
-    run.register_model("net", "outputs/model.pkl")
-    run.upload_folder("outputs", str(tmp_path))
-    run.display_name, run.description = "a", "b"
-    run.remove_tags("never there")
-    assert (run.name, run.description, run.experiment.name, first.parent) == ("a", "b", "offline", run)
-    assert run.get_metrics(recursive=True) == {run.id: {"m": "a confusion matrix"}, first.id: {"y": 1}, second.id: {}}
-    assert [child.id for child in run.get_children()] == [first.id, second.id]
-    assert (dict(run.input_datasets), dict(run.output_datasets), run.get_file_names()) == ({}, {}, [])
-    with second:
-        pass
-    run.fail("why")
-    run.complete()
-    assert (run.get_status(), run.status, second.status) == ("Failed", "Failed", "Completed")
-    assert (run.get_details()["status"], run.get_detailed_status()["details"]) == ("Failed", "why")
-    assert "[offline] would register outputs/model.pkl as the model net" in capsys.readouterr().out
-
-
-def test_a_model_that_can_not_be_registered_here_stops_nothing(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """What to call afterwards is said, and recorded; a file that is not there is an error at once."""
-    run.upload_file("outputs/model.bin", io.BytesIO(b"weights"))
-    model = run.register_model("net", "outputs/model.bin", tags={"kind": "x"}, model_framework="own")
-    assert (model.name, model.version, model.run_id, model.tags) == ("net", 0, run.id, {"kind": "x"})
-    assert "register the model later: hpcest models register abc12345 net outputs/model.bin --tag kind=x" in capsys.readouterr().err
-    with pytest.raises(FileNotFoundError, match=r"the run has no file 'outputs/nothing'"):
-        run.register_model("net", "outputs/nothing")

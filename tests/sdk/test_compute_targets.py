@@ -10,6 +10,7 @@ import pytest
 
 from hpcest import Estimator, Experiment, Workspace
 from hpcest.errors import SpecError, UnknownNameError
+from hpcest.sdk.azure import OffAzureWarning
 from hpcest.sdk.compute import AmlCompute, ComputeTarget, ComputeTargetException, RemoteCompute
 
 SINFO = """#!/bin/sh
@@ -75,6 +76,12 @@ def test_create_and_attach_return_what_is_configured(targets: Workspace) -> None
             "type": "slurm",
             "partition": "gpu",
         }
+    in_azures_words = ComputeTarget.attach(workspace=targets, name="gpu", attach_configuration=None)
+    assert in_azures_words.serialize() == ComputeTarget.create(targets, "gpu", provisioning_configuration=None).serialize()
+    in_their_places = AmlCompute.provisioning_configuration("STANDARD_D2", "lowpriority", 1, 4, 600)
+    assert in_their_places.asked == {
+        "vm_size": "STANDARD_D2", "vm_priority": "lowpriority", "min_nodes": 1, "max_nodes": 4, "idle_seconds_before_scaledown": 600
+    }  # fmt: skip
     assert isinstance(AmlCompute(targets, "gpu"), ComputeTarget)
     assert [target.name for target in ComputeTarget.list(targets)] == ["local", "night", "gpu", "any"]
     assert ComputeTarget.deserialize(targets, {"name": "gpu", "type": "slurm"}).name == "gpu"
@@ -157,10 +164,12 @@ def test_a_slurm_that_fails_is_none(targets: Workspace, tmp_path: Path, monkeypa
 
 def test_changes_are_made_in_the_configuration(targets: Workspace) -> None:
     night = AmlCompute(targets, "night")
-    for change, words in ((night.delete, "deleted"), (night.detach, "detached"), (lambda: night.update(max_nodes=2), "changed")):
+    for change, words in ((night.delete, "deleted"), (night.detach, "detached")):
         with pytest.raises(ComputeTargetException, match=f"compute target 'night' can't be {words} from a program") as error:
             change()
         assert error.value.hint == f"edit compute.night in {targets.folder.config}:2"
+    with pytest.warns(OffAzureWarning, match=r"ComputeTarget\.update: no effect here: max_nodes \(a target is as large as its partition\)"):
+        night.update(max_nodes=2)
     with pytest.raises(SpecError, match="reaches no machine by ssh"):
         RemoteCompute.attach_configuration(address="host", ssh_port=22)
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from hpcest import Environment, Workspace
-from hpcest.errors import HpcestError, SpecError
+from hpcest import Environment, Estimator, Experiment, Workspace
+from hpcest.errors import HpcestError, SpecError, UnknownNameError
+from hpcest.lifecycle.secrets import without_secrets
 from hpcest.model.spec import EnvironmentSpec
 from hpcest.sdk.azure import OffAzureWarning
 from hpcest.sdk.dependencies import CondaDependencies
 from hpcest.sdk.requirements import read_requirements
-from hpcest.sdk.sections import DockerSection
+from hpcest.sdk.sections import ContainerRegistry, DockerSection, PythonSection
 from tests.cluster.fixtures import Apptainer
+from tests.environments.apptainer.registry_server import serving
 
 
 def test_from_files(tmp_path: Path) -> None:
@@ -123,6 +125,101 @@ def test_azure_mls_sections_read_and_write_the_same_fields(tmp_path: Path) -> No
         environment.docker.shm_size = "2g"
 
 
+def test_a_misspelt_attribute_is_refused() -> None:
+    """It would silently change nothing; what is misspelt where it is made is refused in the same way."""
+    environment: Any = Environment("x")
+    with pytest.raises(SpecError, match="Environment has no keyword 'environment_varables'") as error:
+        environment.environment_varables = {"A": "1"}
+    assert error.value.hint == "did you mean 'environment_variables'?"
+    made: Any = Environment
+    with pytest.raises(SpecError, match="Environment has no keyword 'piip_packages'"):
+        made("x", piip_packages=["six"])
+
+
+def test_sections_may_be_made_before_their_environment() -> None:
+    """Alone, or as keywords."""
+    python = PythonSection(interpreter_path="3.11", base_conda_environment="lab")
+    python.conda_dependencies.add_pip_package("six")
+    python.conda_dependencies.add_channel("bioconda")
+    environment = Environment("x", python=python, docker=DockerSection(base_image="tool:1", base_image_registry=ContainerRegistry("r.io")))
+    expected = EnvironmentSpec(
+        name="x", interpreter="3.11", pip=("six",), channels=("bioconda",), image="docker://r.io/tool:1", prefix="lab"
+    )
+    assert environment.to_spec() == expected
+    python.conda_dependencies.add_pip_package("numpy")
+    assert environment.to_spec() == expected
+    environment.python = PythonSection(user_managed_dependencies=True)
+    assert environment.to_spec() == EnvironmentSpec(name="x", image="docker://r.io/tool:1")
+
+
+def test_what_docker_alone_is_told_reads_as_it_was_set() -> None:
+    """Before that as Azure ML has it."""
+    docker = Environment("x").docker
+    assert (docker.enabled, docker.gpu_support, docker.shared_volumes, docker.shm_size) == (False, True, True, None)
+    assert (list(docker.arguments), docker.build_context) == ([], None)
+    environment = Environment("x", image="debian:12")
+    with pytest.warns(OffAzureWarning, match="shm_size"):
+        environment.docker.shm_size = "4g"
+    assert (environment.docker.shm_size, environment.docker.enabled) == ("4g", True)
+
+
+@pytest.mark.parametrize(
+    ("image", "registry", "found"),
+    [
+        ("tool:1", ContainerRegistry("r.io"), "docker://r.io/tool:1"),
+        ("docker://r.io/lab/tool:1", ContainerRegistry("https://r.io/"), "docker://r.io/lab/tool:1"),
+        ("lab/tool", ContainerRegistry("r.io:5000", "me", "a b@/c"), "docker://me:a%20b%40%2Fc@r.io:5000/lab/tool"),
+        ("docker://you:word@other.io/tool", ContainerRegistry("r.io", "me", "x"), "docker://you:word@other.io/tool"),
+        ("oras://r.io/tool", ContainerRegistry("other.io", "me", "x"), "oras://r.io/tool"),
+        ("tool:1", ContainerRegistry(None, "me", "x"), "tool:1"),
+        ("", ContainerRegistry("r.io"), ""),
+    ],
+)
+def test_an_image_is_where_its_registry_is(image: str, registry: ContainerRegistry, found: str) -> None:
+    """With the login; what says by itself where it is stays there."""
+    assert Environment.from_docker_image("x", image, container_registry=registry).to_spec().image == found
+
+
+def test_a_login_is_kept_nowhere(workspace: Workspace, project: Path) -> None:
+    """Not in the workspace, in a folder, in a record or in a text; a file of this machine is no image of a registry."""
+    environment = Environment("x", image="lab/tool:1")
+    environment.docker.base_image_registry.address = "r.io"
+    environment.docker.base_image_registry.username = "me"
+    environment.docker.base_image_registry.password = "s3cret"
+    assert environment.to_spec().image == "docker://me:s3cret@r.io/lab/tool:1"
+    environment.save_to_directory("kept")
+    estimator = Estimator(".", entry_script="train.py", environment_definition=environment)
+    recorded = without_secrets(estimator.to_spec("iris", workspace)).environment.image
+    assert (environment.register(workspace).image, recorded) == ("docker://r.io/lab/tool:1",) * 2
+    assert Environment.load_from_directory("kept").image == "docker://r.io/lab/tool:1"
+    files = [path for path in [*workspace.root.rglob("*"), *Path("kept").iterdir()] if path.is_file()]
+    assert not [path for path in files if b"s3cret" in path.read_bytes()]
+    assert "s3cret" not in repr(environment.registry)
+    (project / "tool.sif").touch()
+    environment.image = "tool.sif"
+    assert environment.to_spec().image == "tool.sif"
+    with pytest.raises(SpecError, match=r"base_image_registry must be a ContainerRegistry, not 'r\.io'"):
+        environment.docker.base_image_registry = "r.io"  # type: ignore[assignment]
+    with pytest.raises(SpecError, match="ContainerRegistry has no keyword 'adress'"):
+        setattr(environment.registry, "adress", "r.io")  # noqa: B010  # mypy would refuse the plain form
+
+
+def test_what_is_kept_on_azure_is_refused_by_name(workspace: Workspace) -> None:
+    """A build context, and the environments that Azure ML brings along; methods of its oldest SDKs."""
+    with pytest.raises(SpecError, match="a build context is kept on Azure") as error:
+        Environment.from_docker_build_context("x", object())
+    assert "from_dockerfile" in error.value.hint
+    with pytest.raises(UnknownNameError, match="'AzureML-Minimal' is not known") as curated:
+        Environment.get(workspace, "AzureML-Minimal")
+    assert curated.value.hint.startswith("Azure's own are not here; register one under that name")
+    Environment("AzureML-Minimal", pip_packages=["six"]).register(workspace)
+    assert Environment.get(workspace, "AzureML-Minimal").pip_packages == ["six"]
+    dependencies: Any = CondaDependencies()
+    with pytest.raises(AttributeError, match=r"no add_tensorflow_pip_package: use add_pip_package\('tensorflow'\)"):
+        dependencies.add_tensorflow_pip_package()
+    assert not hasattr(dependencies, "nonsense")
+
+
 def test_images_with_packages_on_top(tmp_path: Path) -> None:
     (tmp_path / "env.yml").write_text("name: y\nchannels: [c]\ndependencies: [numpy]\n")
     (tmp_path / "r.txt").write_text("a\n")
@@ -196,6 +293,14 @@ def test_a_directory_and_back(tmp_path: Path) -> None:
     assert Environment.load_from_directory(tmp_path / "saved").to_spec() == EnvironmentSpec(
         name="az", image="mcr/x", pip=("a",), conda=("b",), channels=("c",)
     )
+    own = "mcr.microsoft.com/azureml/base:1"
+    for docker, image in (
+        ({"baseImage": own, "enabled": False}, ""),
+        ({"baseImage": own, "enabled": True}, own),
+        ({"baseImage": "x", "baseImageRegistry": {"address": "r.io", "username": None}}, "docker://r.io/x"),
+    ):
+        (tmp_path / "saved/azureml_environment.json").write_text(json.dumps({**azure, "docker": docker}))
+        assert Environment.load_from_directory(tmp_path / "saved").to_spec().image == image
 
 
 def test_build(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,8 +325,9 @@ def test_what_there_is_of_an_image(workspace: Workspace, apptainer: Apptainer, t
     assert (after.image_exist, after.interpreter_path, after.environment_path) == (True, "/opt/hpcest/env/bin/python", "/opt/hpcest/env")
     assert (Path(after.image) / "manifest.json").is_file()
     assert environment.build_local(workspace, show_output=False).key == built.key
-    with pytest.raises(AttributeError, match="no 'registry', but image_exist, kind, key"):
-        after.registry  # noqa: B018
+    assert (after.registry, after["repository"], after.dockerfile) == ("", "", "")
+    with pytest.raises(AttributeError, match="no 'digest', but image_exist, kind, key"):
+        after.digest  # noqa: B018
 
 
 def test_wheels_of_ones_own(workspace: Workspace, tmp_path: Path) -> None:
@@ -235,6 +341,8 @@ def test_wheels_of_ones_own(workspace: Workspace, tmp_path: Path) -> None:
         Environment.add_private_pip_wheel(workspace, wheel)
     with pytest.raises(SpecError, match="is no wheel"):
         Environment.add_private_pip_wheel(workspace, tmp_path / "tool.zip")
+    with pytest.raises(SpecError, match=r"there is no wheel '.*/other-1\.0-py3-none-any\.whl'"):
+        Environment.add_private_pip_wheel(workspace, tmp_path / "other-1.0-py3-none-any.whl")
 
 
 def test_conda_dependencies(tmp_path: Path) -> None:
@@ -266,3 +374,20 @@ def test_conda_dependencies(tmp_path: Path) -> None:
     assert CondaDependencies.merge_requirements(["a>=1", "b", "A<2", "a>=1", "./c"]) == ["a<2,>=1", "b", "./c"]
     with pytest.raises(SpecError, match="'pre' is no option of pip"):
         made.set_pip_option("pre")
+
+
+def test_a_run_in_an_image_of_a_private_registry(
+    workspace: Workspace, project: Path, apptainer: Apptainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fetched with the login, of which the workspace keeps nothing."""
+    monkeypatch.setenv("APPTAINER_NOHTTPS", "1")
+    with serving("me:a p@ssw0rd") as private:
+        private.tag("lab/tiny", "1", apptainer.oci_layout(tmp_path / "layout", GREETING="hello"))
+        environment = Environment.from_docker_image("x", "lab/tiny:1", ContainerRegistry(private.address, "me", "a p@ssw0rd"))
+        estimator = Estimator(".", command="echo $GREETING", compute_target="local", environment_definition=environment)
+        run = Experiment(workspace, "iris").submit(estimator, say=lambda line: None)
+        run.wait_for_completion()
+    log = run.get_details_with_logs()["logFiles"]["user_logs/std_log.txt"]
+    assert log == "hello\n"
+    files = [path for path in workspace.root.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in files if b"p@ssw0rd" in path.read_bytes() or b"p%40ssw0rd" in path.read_bytes()]

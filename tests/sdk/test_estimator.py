@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import warnings
 from collections.abc import Callable
@@ -11,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from hpcest import Environment, Estimator, Experiment, Run, Workspace
+from hpcest import Environment, Estimator, Experiment, PyTorch, Run, TensorFlow, Workspace
 from hpcest.errors import ConfigError, HpcestError, SpecError, UnknownNameError
 from hpcest.kit.codec import encode
 from hpcest.model.spec import Command, Distribution, EnvironmentSpec, Resources, RunSpec
 from hpcest.sdk.azure import OffAzureWarning
 from hpcest.sdk.compute import ComputeTarget
 from hpcest.sdk.distributed import PyTorchConfiguration
-from hpcest.sdk.estimator import arguments
+from hpcest.sdk.sections import ContainerRegistry
+from hpcest.sdk.values import arguments
 
 MakeRun = Callable[..., Run]
 
@@ -37,7 +39,7 @@ COMMON: dict[str, Any] = {
     "use_docker": True,
     "custom_docker_base_image": "python:3.11",
     "custom_docker_image": "python:3.11",
-    "image_registry_details": object(),
+    "image_registry_details": ContainerRegistry("registry.example"),
     "user_managed": True,
     "conda_packages": ["numpy"],
     "pip_packages": ["numpy"],
@@ -53,8 +55,8 @@ COMMON: dict[str, Any] = {
     "resume_from": "abcd1234",
     "max_run_duration_seconds": 60,
 }
-OURS = {"command", "cpus", "gpus", "memory", "backend_options"}
-WITHOUT_EFFECT = {"vm_size", "vm_priority", "use_docker", "image_registry_details", "source_directory_data_store", "shm_size"}
+OURS = {"command", "cpus", "gpus", "memory", "backend_options", "channels"}
+WITHOUT_EFFECT = {"vm_size", "vm_priority", "use_docker", "source_directory_data_store", "shm_size"}
 
 
 @pytest.mark.parametrize("name", COMMON)
@@ -324,3 +326,35 @@ def test_only_what_describes_a_run_can_be_submitted(nonsense: Any, workspace: Wo
     with pytest.raises(SpecError, match="can't be submitted") as error:
         Experiment(workspace, "iris").submit(nonsense)
     assert "submit an Estimator" in error.value.hint
+
+
+def test_channels_are_the_estimators(project: Path, workspace: Workspace) -> None:
+    """Where they are added to its conda dependencies too, before those of a file, and not beside an environment."""
+    estimator = Estimator(".", entry_script="train.py", conda_packages=["samtools"], channels=["bioconda"])
+    estimator.conda_dependencies.add_channel("conda-forge")
+    (project / "env.yml").write_text("channels: [lab]\ndependencies: [numpy]\n")
+    estimator.conda_dependencies_file = "env.yml"
+    assert estimator.to_spec("iris", workspace).environment.channels == ("bioconda", "conda-forge", "lab")
+    estimator.environment_definition = Environment("e")
+    estimator.conda_packages, estimator.conda_dependencies_file = [], None
+    with pytest.raises(SpecError, match="environment_definition and channels exclude each other"):
+        estimator.to_spec("iris", workspace)
+
+
+def test_an_image_of_a_registry_with_a_login(project: Path, workspace: Workspace) -> None:
+    """The login reaches what fetches the image."""
+    registry = ContainerRegistry("r.example", "me", "word")
+    estimator = Estimator(".", entry_script="train.py", custom_docker_image="lab/tool:1", image_registry_details=registry)
+    assert estimator.to_spec("iris", workspace).environment.image == "docker://me:word@r.example/lab/tool:1"
+    estimator.run_config.environment.docker.base_image_registry.address = "other.example"
+    assert estimator.to_spec("iris", workspace).environment.image == "docker://me:word@other.example/lab/tool:1"
+
+
+def test_help_shows_every_keyword_of_an_estimator_of_a_framework() -> None:
+    """Its own, those that the framework gets, and those of all estimators; ``DEFAULT_VERSION`` is one of its versions."""
+    shown = inspect.signature(TensorFlow).parameters
+    assert set(inspect.signature(Estimator).parameters) | {"framework_version", "worker_count", "parameter_server_count"} == set(shown)
+    assert [*shown][:2] == ["source_directory", "misplaced"]
+    assert {"launcher", "max_restarts"} <= set(inspect.signature(PyTorch).parameters)
+    assert PyTorch.DEFAULT_VERSION in PyTorch.get_supported_versions()
+    assert PyTorch(".").DEFAULT_VERSION == PyTorch.DEFAULT_VERSION != TensorFlow.DEFAULT_VERSION

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from hpcest.errors import HpcestError, SpecError, UnknownNameError, UsageError
 from hpcest.history import query
 from hpcest.lifecycle import trash
 from hpcest.lifecycle.passage import Passage, record
+from hpcest.sdk.azure import OffAzureWarning
 from hpcest.sdk.compute import ComputeTarget
 from hpcest.sdk.run import get_run
 
@@ -126,6 +128,27 @@ def test_types(workspace: Workspace, made_run: MakeRun) -> None:
     with iris.start_logging(snapshot_directory=None) as own:
         pass
     assert [run.id for run in iris.get_runs(type="azureml.interactiverun")] == [own.id]
+
+
+def test_filters_that_can_not_be_meant_are_refused(workspace: Workspace) -> None:
+    """A list would be read as nothing."""
+    listed: Any = ["kind", "test"]
+    for name in ("tags", "properties"):
+        with pytest.raises(SpecError, match=rf"^{name} must be a dict or a name, not \['kind', 'test'\]"):
+            list(Experiment(workspace, "iris").get_runs(**{name: listed}))
+
+
+def test_azures_keywords_of_submit(workspace: Workspace, project: Path) -> None:
+    """Are told before anything is submitted; those that nobody knows are refused with the nearest."""
+    iris, estimator = Experiment(workspace, "iris"), Estimator(".", compute_target="local", entry_script="none.py")
+    with pytest.warns(OffAzureWarning) as caught, pytest.raises(SpecError, match=r"entry script 'none\.py'"):
+        iris.submit(estimator, show_output=True)
+    assert str(caught[0].message) == "Experiment.submit: no effect here: show_output (run.wait_for_completion(show_output=True))"
+    assert caught[0].filename == __file__
+    submit: Any = iris.submit
+    with pytest.raises(SpecError, match=r"Experiment\.submit has no keyword 'tagss'") as error:
+        submit(estimator, tagss={})
+    assert error.value.hint == "did you mean 'tags'?"
 
 
 def test_a_type_with_a_class_of_its_own(workspace: Workspace, made_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,37 @@ def test_outputs_of_a_folder_are_kept(iris: Experiment, project: Path) -> None:
     assert (model.run_id, (model.path / "model.txt").read_text()) == (run.id, "weights")
 
 
+def test_its_own_outputs_are_what_comes_to_be_there_meanwhile(iris: Experiment, project: Path) -> None:
+    """As in Azure ML: the folder is there to be written to, and what an earlier run has left is not this one's."""
+    with iris.start_logging() as first:
+        (project / "outputs/old.txt").write_text("old")
+        (project / "outputs/both.txt").write_text("first")
+    with iris.start_logging() as second:
+        (project / "outputs/deep").mkdir()
+        (project / "outputs/deep/new.txt").write_text("new")
+        (project / "outputs/both.txt").write_text("second")
+    assert first.get_file_names() == ["outputs/both.txt", "outputs/old.txt"]
+    assert second.get_file_names() == ["outputs/both.txt", "outputs/deep/new.txt"]
+    assert second.register_model("net", "outputs/both.txt").path.read_text() == "second"
+    third = iris.start_logging()
+    (project / "outputs/canceled.txt").write_text("x")
+    third.cancel()
+    assert third.get_file_names() == ["outputs/canceled.txt"]
+
+
+def test_nothing_is_left_where_a_run_had_no_outputs(
+    iris: Experiment, project: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with iris.start_logging():
+        assert (project / "outputs").is_dir()
+    with iris.start_logging(snapshot_directory=None), iris.start_logging(outputs="made"):
+        assert not (project / "outputs").exists()
+    monkeypatch.chdir(own_home)
+    with pytest.warns(UserWarning, match="no snapshot is taken"), iris.start_logging():
+        assert not (own_home / "outputs").exists()
+    assert not (project / "outputs").exists()
+
+
 def test_children_end_with_it(iris: Experiment) -> None:
     run = iris.start_logging()
     first, second = run.create_children(2)
@@ -273,7 +304,7 @@ def test_a_thousand_in_one_process(iris: Experiment) -> None:
 
 
 # ---------------------------------------------------------------------- deleted meanwhile
-def test_a_run_that_is_deleted_while_it_is_used(iris: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_is_deleted_while_it_is_used(iris: Experiment, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Reading says so, and nothing makes its folder again."""
     from hpcest.lifecycle import trash
 
@@ -287,6 +318,14 @@ def test_a_run_that_is_deleted_while_it_is_used(iris: Experiment, capsys: pytest
         assert error.value.hint == f"it is in the trash: hpcest delete --restore {run.id}"
     other.log("x", 1)
     assert "was not recorded: run" in capsys.readouterr().err
+    (project / "x").write_text("x")
+    of_files: list[Callable[[], object]] = [
+        other.get_file_names, other.get_all_logs, other.download_files, lambda: other.download_file("outputs/x"), other.cancel,
+        lambda: other.upload_file("x", "x"), lambda: other.upload_folder("x", "."), lambda: other.register_model("m", "outputs/x"),
+    ]  # fmt: skip
+    for do in of_files:
+        with pytest.raises(UnknownNameError, match=f"run '{run.id}' is not known"):
+            do()
     assert list(listing) == []
     assert not Path(run.folder).exists()
 

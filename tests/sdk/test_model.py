@@ -196,6 +196,14 @@ def test_downloads_don_t_overwrite(workspace: Workspace, project: Path) -> None:
         model.download("file")
 
 
+def test_a_version_that_was_deleted_meanwhile(workspace: Workspace, project: Path) -> None:
+    model = Model.register(workspace, "train.py", "net")
+    Model(workspace, "net").delete()
+    for use in (model.download, model.delete):
+        with pytest.raises(UnknownNameError, match="version of model 'net' '1' is not known"):
+            use()
+
+
 def test_a_number_is_not_given_twice(workspace: Workspace, project: Path) -> None:
     first, second = (Model.register(workspace, "train.py", "m") for _ in range(2))
     again = Model(workspace, "m", version=2)

@@ -155,6 +155,18 @@ def test_the_tensorboard_of_a_run_serves_where_there_is_no_other(
         assert board.url.startswith("http://localhost:")
 
 
+def test_a_folder_is_shown_without_any_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, event_file: tuple[str, bytes], wait_until: WaitUntil
+) -> None:
+    """Azure ML's notebooks export runs to a folder, and show that; here it is named as they do, relative to where they are."""
+    monkeypatch.chdir(tmp_path)
+    Path("logdir/one").mkdir(parents=True)
+    Path("logdir/one", event_file[0]).write_bytes(event_file[1])
+    with Tensorboard([], local_root="logdir", program=program, port=16306) as board:
+        wait_until(lambda: seen(board.url) == {"one"})
+    assert [path.name for path in Path("logdir").iterdir()] == ["one"]
+
+
 def test_it_needs_a_run() -> None:
     with pytest.raises(SpecError, match="needs a run"):
         Tensorboard([])

@@ -49,6 +49,9 @@ def test_each_kind_is_kept_as_a_file(run: Run, kind: str, tmp_path: Path) -> Non
     for name in names.values():
         run.download_file(name, tmp_path / "back.json")
         assert json.loads((tmp_path / "back.json").read_text()) == plain
+    run.log("x", f"{kind}/gone.json")
+    assert run.get_metrics(populate=True) == {**dict.fromkeys(("a", "b/c", "d", "e"), plain), "x": f"{kind}/gone.json"}
+    assert run.get_metrics("a", recursive=True, populate=True) == {run.id: {"a": plain}}
     run.complete()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,19 +110,22 @@ def test_azures_keywords_have_no_effect_and_one_warning(tmp_path: Path, monkeypa
     with pytest.warns(OffAzureWarning, match=r"^Workspace.get: no effect here: auth \(files' permissions"):
         Workspace.get("lab", auth=object())
     with pytest.warns(OffAzureWarning, match="^Workspace.from_config: no effect here: auth"):
-        Workspace.from_config(auth=object())
+        Workspace.from_config(None, object())
 
 
 def test_wrong_keywords_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SpecError, match=r"Workspace.create has no keyword 'subscripton_id'") as error:
-        Workspace.create("lab", subscripton_id="s")
-    assert error.value.hint == "did you mean 'subscription_id'?"
     create: Any = Workspace.create
+    with pytest.raises(SpecError, match=r"Workspace.create has no keyword 'subscripton_id'") as error:
+        create("lab", subscripton_id="s")
+    assert error.value.hint == "did you mean 'subscription_id'?"
     with pytest.raises(SpecError, match=r"takes only the name without a keyword, not '/elsewhere' as well") as error:
         create("lab", "/elsewhere")
     assert error.value.hint == "name the directory: path='…'"
     assert os.listdir(tmp_path) == []
+    Workspace.create("lab")
+    with pytest.raises(WorkspaceError, match=f"^{re.escape(str(tmp_path))} is a workspace already"):
+        Workspace.create("lab", exist_ok=False)
 
 
 def test_what_it_holds(workspace: Workspace, made_run: MakeRun) -> None:
@@ -175,8 +179,9 @@ def test_tags_and_names_of_a_workspace(tmp_path: Path) -> None:
     again = Workspace(tmp_path)
     assert (again.name, again.description, again.tags) == ("new", "what for", {"n": ""})
     assert again.get_details()["id"] == made.get_details()["id"]
+    misspelt: Any = {"tag": {}}
     with pytest.raises(SpecError, match="has no keyword 'tag'"):
-        made.update(tag={})
+        made.update(**misspelt)
 
 
 def test_the_workspaces_that_can_be_found(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +192,7 @@ def test_the_workspaces_that_can_be_found(tmp_path: Path, own_home: Path, monkey
     monkeypatch.setenv("HPCEST_WORKSPACE", str(Workspace.create("named", path=tmp_path / "named").root))
     monkeypatch.chdir(here.root)
     with pytest.warns(OffAzureWarning):
-        found = Workspace.list(subscription_id="s")
+        found = Workspace.list("s", None, "group")
     assert {name: [one.root for one in several] for name, several in found.items()} == {
         "lab": [here.root, home.root],
         "named": [tmp_path / "named"],

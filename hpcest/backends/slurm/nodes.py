@@ -1,4 +1,4 @@
-"""The nodes, partitions and limits of the cluster that this machine belongs to; of this machine where it is none.
+"""The nodes, partitions and limits of the cluster that this machine belongs to.
 
 Everything is empty where Slurm can't be asked: these are facts to show, and nothing depends on them.
 """
@@ -15,12 +15,6 @@ from hpcest.kit import process
 
 _PATIENCE_S = 20.0
 _TAKEN = ("alloc", "mix", "comp")
-
-
-def local_node() -> dict[str, Any]:
-    """This machine, as the only node of the target ``local``."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    return {"nodeId": os.uname().nodename, "nodeState": "idle", "cpus": len(os.sched_getaffinity(0)), "memoryMb": memory, "gres": ""}
 
 
 def slurm_nodes(partition: str = "") -> list[dict[str, Any]]:

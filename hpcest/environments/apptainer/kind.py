@@ -214,8 +214,8 @@ def _of_run(workspace: WorkspaceFolder, spec: RunSpec, settings: EnvironmentSett
     for path in dict.fromkeys([*settings.binds, *inputs]):
         if not _is_below(path, str(workspace.root)):
             yield same(path)
-    for path, writable in folders_of(spec):
-        if os.path.exists(path) and not _is_below(path, str(workspace.root)):
+    for path, writable in sorted(folders_of(spec), key=lambda found: found[0].count(os.sep)):  # what lies in another comes after it
+        if os.path.exists(path) and (writable or not _is_below(str(workspace.home), path)):  # the run itself lies in there
             yield same(path, writable=writable)
 
 

@@ -17,6 +17,8 @@ from hpcest.lifecycle.passage import Passage
 from hpcest.model.datapaths import output_path, path_of, whole_path, written_path
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.model.spec import DataInput, DataOutput, RunSpec
+from hpcest.onnode import models
+from hpcest.onnode.copying import Refused
 
 INPUT_MODES, OUTPUT_MODES = ("mount", "download", "direct"), ("mount", "upload")
 #: So many bytes of data that is not registered are read when a run is submitted, to know it by its content.
@@ -86,10 +88,19 @@ def _output(passage: Passage, name: str, given: DataOutput) -> DataOutput:
     _allowed(f"the type of output {name!r}", given.type, TYPES)
     if given.dataset:
         datasets.checked_name(given.dataset)
+    if given.model:
+        _checked_model(given.model)
     path = local_path(passage.context, given.path) if given.path else ""
     if path and given.mode == "mount" and os.path.lexists(path) and os.path.isdir(path) != (given.type != "uri_file"):
         raise SpecError(f"output {name!r} goes to {path}, which is {'a folder' if os.path.isdir(path) else 'no folder'}")
     return replace(given, path=path)
+
+
+def _checked_model(name: str) -> None:
+    try:
+        models.checked_name(name)
+    except Refused as error:
+        raise SpecError(error.message, hint=error.hint) from error
 
 
 def _allowed(what: str, value: str, allowed: Iterable[str]) -> None:

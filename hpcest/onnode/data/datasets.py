@@ -76,7 +76,7 @@ class DataPath(str):
         """The table, read as the dataset says; a file or folder without a recipe by the ending of its names."""
         from hpcest.onnode import table
 
-        return table.read(self.facts.get("table") or {}, self.files())
+        return table.read(self.facts.get("table") or {}, self.files(), on_error, out_of_range_datetime)
 
 
 class MountContext:

@@ -1,5 +1,6 @@
 """The files of an input on a node: those that its list names, or, where it has none, those that are there now."""
 
+import errno
 import glob
 import os
 import stat
@@ -51,12 +52,25 @@ def check(name, facts):
     root, files = files_of(name, facts)
     changed = []
     for path, size, stamp in files[:MOST_LOOKS]:
-        now = _stat(os.path.join(root, path))
-        if now[0] is None:
-            raise DataError("input %r: the file %s is gone; it was there when the run was submitted" % (name, os.path.join(root, path)))
-        if now != (size, stamp):
-            changed.append(os.path.join(root, path))
+        file = os.path.join(root, path)
+        try:
+            found = os.stat(file)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise DataError("input %r: %s can't be read: %s" % (name, file, error.strerror)) from error
+            found = None
+        if found is None or not stat.S_ISREG(found.st_mode):
+            raise DataError("input %r: the file %s is gone; it was there when the run was submitted" % (name, file))
+        if not _may_be_read(found) and not os.access(file, os.R_OK):
+            raise DataError("input %r: %s can't be read: %s" % (name, file, os.strerror(errno.EACCES)))
+        if (found.st_size, found.st_mtime_ns) != (size, stamp):
+            changed.append(file)
     return (changed[0], len(changed)) if changed else None
+
+
+def _may_be_read(found):
+    """Whether that is plain from a file's own facts; to ask costs as much again as to have them."""
+    return bool(found.st_mode & (stat.S_IRUSR if found.st_uid == os.getuid() else stat.S_IROTH))
 
 
 def _stat(path):

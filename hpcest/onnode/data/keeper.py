@@ -5,6 +5,7 @@ by SIGTERM. ``keeper.py upload ORDERS`` copies outputs to where they go, and end
 say) make one copy.
 """
 
+import errno
 import fcntl
 import filecmp
 import fnmatch
@@ -12,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import sys
 import threading
 
@@ -95,12 +97,12 @@ class Keeper:
         for_each(lambda entry: self._copy(name, os.path.join(root, entry[0]), os.path.join(beside, entry[0]), entry, changed), files)
         os.rename(beside, target)
         if changed:
-            return ["input %r has changed since the run was submitted: %s, and %d files in all" % (name, changed[0], len(changed))]
+            return ["input %r has changed since the run was submitted: %s (files in all: %d)" % (name, changed[0], len(changed))]
         return []
 
     def _copy(self, name, source, target, entry, changed):
         try:
-            with open(source, "rb", buffering=0) as reading, open(target, "wb", buffering=0) as writing:
+            with _file(source) as reading, open(target, "wb", buffering=0) as writing:
                 while not self.stopped.is_set():
                     data = reading.read(_CHUNK)
                     if not data:
@@ -109,7 +111,7 @@ class Keeper:
                         data = data[writing.write(data) :]
                 found = os.fstat(reading.fileno())
             os.utime(target, ns=(found.st_mtime_ns, found.st_mtime_ns))
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             raise DataError("input %r: the file %s is gone; it was there when the run was submitted" % (name, source)) from None
         except OSError as error:
             raise DataError("input %r: %s can't be copied to %s: %s" % (name, source, self.home, error.strerror)) from error
@@ -154,6 +156,15 @@ class Keeper:
                 if users and all(processes.alive(get_json(user) or {"host": ""}) is False for user in users):
                     shutil.rmtree(path, ignore_errors=True)
                     _quietly(os.unlink, path + ".lock")
+
+
+def _file(path):
+    """The file, open to be read; a pipe, which would be waited for for ever, is none. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "no file any more", path)
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 class _Lock:

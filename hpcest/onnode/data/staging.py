@@ -47,7 +47,7 @@ class Staging:
             if facts["mode"] != "download":
                 changed = check(name, facts)
                 if changed:
-                    self._note("input %r has changed since the run was submitted: %s, and %d files in all" % ((name,) + changed))
+                    self._note("input %r has changed since the run was submitted: %s (files in all: %d)" % ((name,) + changed))
             self._put(name, facts, self._place(name, facts, orders), orders)
         for name, facts in (self.data.get("outputs") or {}).items():
             os.makedirs(os.path.dirname(facts["path"]) if facts["type"] == "uri_file" else facts["path"], exist_ok=True)
@@ -70,7 +70,7 @@ class Staging:
         """Where the input will be, before what the program wants is heard."""
         if facts["mode"] == "download":
             orders["downloads"][name] = facts
-            self._binds.append((orders["scratch"], orders["scratch"]))
+            self._binds.append((orders["scratch"], orders["scratch"], ""))
             place = os.path.join(orders["scratch"], name)
             return os.path.join(place, os.path.basename(facts["path"])) if os.path.isfile(facts["path"]) else place
         if facts["path"]:
@@ -87,7 +87,7 @@ class Staging:
             target = os.path.normpath(os.path.join(self.launch.get("place") or os.path.join(self.launch["folder"], "work"), target))
             self._link(name, target, place)
         elif target and self._container():
-            self._binds.append((place, target))
+            self._binds.append((place, target, ":ro" if facts.get("mode") == "mount" else ""))
         elif target:
             orders["links"].append([target, place])
         self._variables.update(dict.fromkeys(facts["variables"], target or place))
@@ -126,9 +126,9 @@ class Staging:
         """What the ranks are told, on top of ``env``."""
         found = dict(self._variables)
         if self._binds and self._container():
-            if any(set(path) & set(",:") for pair in self._binds for path in pair):
+            if any(set(path) & set(",:") for bind in self._binds for path in bind[:2]):
                 raise DataError("Apptainer can't bind a path with a comma or a colon: %s" % self._binds[0][0])
-            words = ["%s:%s" % pair for pair in dict.fromkeys(self._binds)]
+            words = ["%s:%s%s" % bind for bind in dict.fromkeys(self._binds)]
             name = "SINGULARITY_BIND" if self._container().startswith("singularity") else "APPTAINER_BIND"
             found[name] = ",".join(([env[name]] if env.get(name) else []) + words)
         return found

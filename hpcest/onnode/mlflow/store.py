@@ -12,6 +12,8 @@ import pathlib
 import uuid
 from urllib.parse import unquote, urlparse
 
+from hpcest.onnode.artifacts import artifact_path
+from hpcest.onnode.mlflow.artifacts import uri_of
 from hpcest.onnode.mlflow.runs import Runs, milliseconds
 from hpcest.onnode.record import get_json, put_json, warn
 
@@ -159,7 +161,7 @@ class Tracking:
             start_time=facts["start"],
             end_time=facts["end"],
             lifecycle_stage="deleted" if facts["deleted"] else "active",
-            artifact_uri=as_uri(self.data.runs, facts["id"], "artifacts"),
+            artifact_uri=uri_of(os.path.join(self.data.runs, facts["id"])),
             run_name=facts["name"],
         )
 
@@ -286,6 +288,16 @@ class Tracking:
     def get_logged_model(self, model_id, allow_deleted=False):
         return self.entities.LoggedModel(**self._facts(model_id))
 
+    def search_logged_models(self, experiment_ids, filter_string=None, datasets=None, max_results=None, order_by=None, page_token=None):
+        if datasets or any("metric" in str(words).lower() for words in (filter_string, order_by)):
+            raise refused("metrics are kept with the run of a model here, not with the model: look for it by mlflow.search_runs()")
+        wanted = {str(one) for one in experiment_ids}
+        files = map(get_json, map(str, pathlib.Path(self.data.runs).glob("*/state/mlflow-m-*.json")))
+        found = [self.entities.LoggedModel(**facts) for facts in files if facts and facts["experiment_id"] in wanted]
+        utils = importlib.import_module("mlflow.utils.search_utils").SearchLoggedModelsUtils
+        found = utils.sort(utils.filter_logged_models(found, filter_string), order_by)
+        return self._paged(*utils.paginate(found, page_token, max_results or 100))
+
     def finalize_logged_model(self, model_id, status):
         return self._changed(model_id, status=getattr(status, "to_int", lambda: 2)())
 
@@ -315,9 +327,9 @@ def _point(metric):
 
 
 def _claimed(folder, name, model_id):
-    """A new folder below the run's artifacts for the files of a model: of its name, if that is free."""
+    """A new folder among the run's artifacts for the files of a model: of its name, if that is free."""
     os.makedirs(os.path.join(folder, "artifacts"), exist_ok=True)
-    path = os.path.join(folder, "artifacts", name)
+    path = artifact_path(folder, name)
     try:
         os.mkdir(path)
     except OSError:

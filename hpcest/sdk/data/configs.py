@@ -47,6 +47,11 @@ class DatasetConsumptionConfig:
     ``mode`` is ``mount``, ``download`` or ``direct``; ``path_on_compute`` where the program wants it.
     """
 
+    name: str
+    dataset: AbstractDataset | DataInput
+    mode: str
+    path_on_compute: str | None
+
     def __init__(self, name: str, dataset: AbstractDataset | DataInput, mode: str = "direct", path_on_compute: str | None = None) -> None:
         self.name = checked_name(name, "an input")
         if mode not in ("mount", "download", "direct"):

@@ -137,6 +137,8 @@ class FileDataset(AbstractDataset):
         "partition_by": "have the program write the folders that it wants",
         "filter": "choose files by a pattern: from_files((datastore, 'folder/*.jpg'))",
         "hydrate": "data on shared storage is there already",
+        "file_metadata": "os.stat(path) of the paths that mount() or download() gives",
+        **dict.fromkeys(("add_tags", "remove_tags", "update"), "register it again: create_new_version=True, with tags and a description"),
     }
 
     def as_mount(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
@@ -176,12 +178,12 @@ class FileDataset(AbstractDataset):
         return Mounted(self._data, mount_point)
 
     def take(self, count: int) -> FileDataset:
-        """The first ``count`` files, by name."""
-        return self._of(self._files()[:count])
+        """The first ``count`` files, by name. Raises SpecError for a number below 0."""
+        return self._of(self._files()[: counted(count)])
 
     def skip(self, count: int) -> FileDataset:
-        """All files but the first ``count``."""
-        return self._of(self._files()[count:])
+        """All files but the first ``count``. Raises SpecError for a number below 0, and where none is left."""
+        return self._of(self._files()[counted(count) :])
 
     def take_sample(self, probability: float, seed: int | None = None) -> FileDataset:
         """Each file with that probability; the same ones for the same ``seed``."""
@@ -196,6 +198,13 @@ class FileDataset(AbstractDataset):
     def _of(self, files: list[str]) -> FileDataset:
         root = find(self._data.paths, self._data.root).root
         return FileDataset(DataInput(tuple(files), root=root))
+
+
+def counted(count: Any) -> int:
+    """``count``, a whole number from 0 up. Raises SpecError."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise SpecError(f"the count is {count!r}", hint="give a whole number from 0 up")
+    return count
 
 
 def split_of(percentage: float, seed: int | None) -> tuple[float, int]:
@@ -294,10 +303,18 @@ class _Lazy(type):
         return TabularDatasetFactory
 
 
+class Scenario:
+    """Azure ML's words for what a model used a dataset for; any other text is as good."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    INFERENCING = "inferencing"
+
+
 class Dataset(metaclass=_Lazy):
     """Where datasets come from: ``Dataset.File``, ``Dataset.Tabular``, and the registered ones by name."""
 
-    File = FileDatasetFactory
+    File, Scenario = FileDatasetFactory, Scenario
 
     @staticmethod
     def get_by_name(workspace: Workspace, name: str, version: int | str = "latest") -> Any:

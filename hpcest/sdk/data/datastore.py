@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,6 +33,10 @@ class Datastore(metaclass=_Kinds):
 
     ``folder`` is where it is. Every workspace has ``workspaceblobstore``, the default one, of its own. Raises UnknownNameError.
     """
+
+    workspace: Workspace
+    name: str
+    folder: Path
 
     def __init__(self, workspace: Workspace, name: str | None = None) -> None:
         self.workspace = workspace
@@ -102,12 +107,13 @@ class Datastore(metaclass=_Kinds):
     ) -> DataReference:
         """Copy a folder's files into ``target_path`` of the datastore, keeping their names.
 
-        Files that are there stay as they are unless ``overwrite``. Raises SpecError for a source that is no folder.
+        Files that are there stay as they are unless ``overwrite``, and a warning says so where ``show_progress``. Raises
+        SpecError for a source that is no folder.
         """
         if not os.path.isdir(src_dir):
             raise SpecError(f"upload: {str(src_dir)!r} is not a folder", hint="upload_files takes single files")
         found = sorted(os.path.join(where, name) for where, _, names in os.walk(src_dir) for name in names)
-        return self._put([(path, os.path.relpath(path, src_dir)) for path in found], target_path, overwrite)
+        return self._put([(path, os.path.relpath(path, src_dir)) for path in found], target_path, overwrite, say=show_progress)
 
     def upload_files(
         self,
@@ -134,15 +140,21 @@ class Datastore(metaclass=_Kinds):
         for path, name in pairs:
             if name.startswith(".."):
                 raise SpecError(f"upload_files: {path!r} is not below {root!r}", hint="choose another relative_root")
-        return self._put(pairs, target_path, overwrite)
+        return self._put(pairs, target_path, overwrite, say=show_progress)
 
-    def _put(self, pairs: Iterable[tuple[str, str]], target_path: str | None, overwrite: bool) -> DataReference:
-        place = self.place(target_path)
+    def _put(self, pairs: Iterable[tuple[str, str]], target_path: str | None, overwrite: bool, *, say: bool) -> DataReference:
+        place, left = self.place(target_path), []
         for source, name in pairs:
             target = place / name
-            if os.path.realpath(target) == os.path.realpath(source) or (target.exists() and not overwrite):
+            if os.path.realpath(target) == os.path.realpath(source):
                 continue
-            copy_file(Path(source), target)
+            if target.exists() and not overwrite:
+                left.append(name)
+            else:
+                copy_file(Path(source), target)
+        if left and say:
+            what = f"{left[0]} and {len(left) - 1} more files are" if len(left) > 1 else f"{left[0]} is"
+            warnings.warn(f"upload: {what} there already and not replaced; overwrite=True does that", stacklevel=3)
         return self.path(target_path)
 
     def download(self, target_path: str | Path, prefix: str | None = None, overwrite: bool = False, show_progress: bool = True) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from hpcest.errors import SpecError, UnknownNameError
+from hpcest.errors import HpcestError, SpecError, UnknownNameError
 from hpcest.model.spec import DataInput
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ class Assets(Protocol):
     def output(self, job: str, name: str) -> Path:
         """The folder or file of a job's named output; ``artifacts`` and ``default`` are the folder of the job's run itself."""
 
+    def no_code(self) -> str:
+        """A folder without code, for a job that has none; empty where there is no such folder. Raises HpcestError."""
+
 
 class Nothing:
     """Where nothing is registered."""
@@ -46,6 +52,10 @@ class Nothing:
     def output(self, job: str, name: str) -> Path:
         """Raises UnknownNameError."""
         raise UnknownNameError("job", job, ())
+
+    def no_code(self) -> str:
+        """None."""
+        return ""
 
 
 class WorkspaceAssets:
@@ -92,3 +102,21 @@ class WorkspaceAssets:
         if not known[name].exists():
             raise SpecError(f"job {job!r} has not written its output {name!r}", hint=f"see how it ended: hpcest show {folder.id}")
         return known[name]
+
+    def no_code(self) -> str:
+        """The folder ``snapshots/none`` of the workspace, with a hidden file: a snapshot of nothing at all is refused."""
+        folder = self.context.workspace.home / "snapshots" / "none"
+        beside = folder.with_name(f".none-{uuid.uuid4().hex}")
+        try:
+            if not folder.is_dir():
+                beside.mkdir(parents=True)
+                (beside / ".no-code").write_text("The job has no code.\n", encoding="utf-8")
+                with contextlib.suppress(OSError):  # another was faster
+                    beside.rename(folder)
+            if folder.is_dir():
+                return str(folder)
+        except OSError as error:
+            raise HpcestError(f"{folder} can't be made: {error.strerror}", hint="check its space and permissions") from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        raise HpcestError(f"{folder} is no folder", hint="remove it")

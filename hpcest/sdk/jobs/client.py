@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpcest.errors import SpecError, UnknownNameError
@@ -31,7 +32,6 @@ _ELSEWHERE = {
     **dict.fromkeys(("online_endpoints", "online_deployments", "batch_endpoints", "batch_deployments"), "hpcest does not deploy models"),
     "components": "a job file, or a function that returns command(…), can be used again",
     "schedules": "call 'hpcest submit' from cron or scrontab",
-    "workspaces": "make one by 'hpcest init', open one by Workspace(path)",
     "registries": "share a workspace, or a site's store of images",
     "connections": "give secrets as environment variables when you submit",
     "workspace_outbound_rules": "hpcest has no network of its own",
@@ -87,6 +87,16 @@ class MLClient:
         """What the workspace is called."""
         return self._workspace.name
 
+    @property
+    def subscription_id(self) -> str:
+        """Azure's; empty here, so that programs which print it go on."""
+        return self._workspace.subscription_id
+
+    @property
+    def resource_group_name(self) -> str:
+        """Azure's; empty here, so that programs which print it go on."""
+        return self._workspace.resource_group
+
     @cached_property
     def jobs(self) -> JobOperations:
         """The jobs."""
@@ -117,6 +127,11 @@ class MLClient:
         """The datastores."""
         return DatastoreOperations(self._workspace)
 
+    @cached_property
+    def workspaces(self) -> WorkspaceOperations:
+        """The workspace itself."""
+        return WorkspaceOperations(self._workspace)
+
     def create_or_update(self, entity: Any, **keywords: Any) -> Any:
         """Submit a job, or register data, a model or an environment. Raises SpecError for anything else."""
         if isinstance(entity, (CommandJob, Job)):
@@ -132,7 +147,7 @@ class MLClient:
     def __getattr__(self, name: str) -> NoReturn:
         if name in _ELSEWHERE:
             raise AttributeError(f"MLClient has no {name!r} here: {_ELSEWHERE[name]}")
-        raise AttributeError(f"MLClient has no {name!r}, but jobs, data, datastores, environments, models, compute")
+        raise AttributeError(f"MLClient has no {name!r}, but jobs, data, datastores, environments, models, compute, workspaces")
 
     def __repr__(self) -> str:
         return f"MLClient(workspace={self._workspace.name!r}, path={str(self._workspace.root)!r})"
@@ -317,3 +332,33 @@ class ComputeOperations:
         )
 
     create_or_update = begin_delete = begin_start = begin_stop = begin_create_or_update
+
+
+class WorkspaceOperations:
+    """``client.workspaces``"""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def get(self, name: str | None = None) -> SimpleNamespace:
+        """Its ``name``, ``id``, ``location`` (a directory), ``resource_group`` and ``mlflow_tracking_uri``. Raises UnknownNameError."""
+        known = self._workspace
+        if name not in (None, known.name):
+            raise UnknownNameError("workspace", str(name), [known.name])
+        return SimpleNamespace(
+            name=known.name,
+            id=f"/subscriptions//resourceGroups//providers/Microsoft.MachineLearningServices/workspaces/{known.name}",  # programs split it
+            location=known.location,
+            resource_group=known.resource_group,
+            mlflow_tracking_uri=known.get_mlflow_tracking_uri(),
+        )
+
+    def list(self) -> Iterator[SimpleNamespace]:
+        """The one that the client is of."""
+        return iter([self.get()])
+
+    def begin_create(self, workspace: Any, **azure_only: Any) -> NoReturn:
+        """Refused: raises SpecError."""
+        raise SpecError("a workspace is a directory", hint="make one by 'hpcest init', open one by Workspace(path)")
+
+    begin_delete = begin_update = create_or_update = begin_create

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -158,7 +159,7 @@ class CommandJob:
         found = {key: _plain(key, self.__dict__[key]) for key in _KEYS if key != "type" and key not in _TEXTS}
         for key in _TEXTS:
             found[key] = {str(name): "" if value is None else str(value) for name, value in (self.__dict__[key] or {}).items()}
-        return {key: value for key, value in found.items() if value is not None and value != {}}
+        return {key: value for key, value in found.items() if value is not None and value != {} and (key, value) != ("code", "")}
 
     def dump(self, dest: str | Path | None = None) -> str:
         """Write the job file to ``dest``, if that is given; returns its text. Raises SpecError."""
@@ -181,14 +182,11 @@ class CommandJob:
         from hpcest.sdk.jobs.assets import WorkspaceAssets
         from hpcest.sdk.jobs.spec import Compiling, compile_job
 
-        def warn(line: str) -> None:
-            warnings.warn(line, azure.OffAzureWarning, stacklevel=4)
-
         context, before = workspace.context, self.__dict__["_document"]
-        values = self.to_mapping()
+        values = {"$schema": _SCHEMA, **self.to_mapping()}
         document = replace(before, value=values) if before else _Call(self.__dict__["_base"], values)
         named = partial(registered.named, workspace.folder, context.plugins.names("environment"))
-        compiling = Compiling(document, warn, named, WorkspaceAssets(context))
+        compiling = Compiling(document, _warn, named, WorkspaceAssets(context))
         return compile_job(form_of(document), compiling, default_compute=context.config.default_compute, given={})
 
     def to_spec(self, experiment: str, workspace: Workspace) -> RunSpec:
@@ -201,6 +199,14 @@ class CommandJob:
     def __repr__(self) -> str:
         shown = {key: self.__dict__[key] for key in ("name", "display_name", "command", "script", "compute") if self.__dict__[key]}
         return f"CommandJob({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
+
+def _warn(line: str) -> None:
+    """Warn where the user's own line stands."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("hpcest."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(line, azure.OffAzureWarning, stacklevel=level)
 
 
 def _plain(key: str, value: Any) -> Any:
@@ -264,8 +270,9 @@ def command(
     """A job that runs a shell line, in which ``${{inputs.x}}`` and ``${{outputs.y}}`` stand for its inputs and outputs.
 
     Everything is by keyword, and everything is an attribute of the job. ``environment`` is a name, an Environment, or a dict as
-    a job file has it; ``code`` is the folder that is frozen with the run, by default the current one. Beyond Azure ML's
-    keywords there are those of ``MoreKeywords``. Raises SpecError for a keyword that there is not.
+    a job file has it; ``code`` is the folder that is frozen with the run, without which a command runs in an empty one and a
+    script in the current one. Beyond Azure ML's keywords there are those of ``MoreKeywords``. Raises SpecError for a keyword
+    that there is not.
     """
     given = {key: value for key, value in locals().items() if key not in ("misplaced", "more")} | dict(more)
     if misplaced:
@@ -293,7 +300,10 @@ def load_job(
     Paths in it stay relative to the file, or to ``relative_origin`` if that is given. Raises ConfigError with the line.
     """
     document = load(Path(source))
+    if document.value is None:  # an empty file: compiling says what it lacks
+        document = replace(document, value={})
     form_of(document)
+    document.value.setdefault("code", ".")
     for one in params_override or ():
         for key, value in one.items():
             _put(document.value, key, value)

@@ -55,7 +55,7 @@ class JobInput:
 
 @dataclass(frozen=True)
 class JobOutput:
-    """One of ``outputs:`` as a mapping; with a ``name`` it becomes a version of that dataset when the run has completed."""
+    """One of ``outputs:`` as a mapping; with a ``name`` it becomes a version of that dataset, or model, when the run has completed."""
 
     type: str = "uri_folder"
     path: Any = None
@@ -230,11 +230,8 @@ class Reader:
         if asked.mode and asked.mode not in OUTPUT_MODES:
             modes = "known: " + ", ".join(OUTPUT_MODES)
             raise self._wrong(f"{key}.mode", f"output {name!r} can't have the mode {asked.mode!r}", modes)
-        if asked.type in MODELS and asked.name:
-            self.warn(
-                f"{self.document.where(f'{key}.name')}: no model is registered when the run ends; do it then: "
-                f"run.register_model({asked.name!r}, 'outputs/{name}')"
-            )
+        if asked.version:
+            self.warn(f"{self.document.where(f'{key}.version')}: {key}.version has no effect: hpcest counts the versions of {asked.name!r}")
         path = self._target(key, name, str(asked.path)) if asked.path is not None else ""
         made = DataOutput(
             path=path,
@@ -242,6 +239,7 @@ class Reader:
             mode=OUTPUT_MODES.get(asked.mode, "mount"),
             target=asked.path_on_compute,
             dataset=asked.name if asked.type in DATA else "",
+            model=asked.name if asked.type in MODELS else "",
             description=asked.description,
             tags=asked.tags or {},
         )

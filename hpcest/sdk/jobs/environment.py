@@ -92,16 +92,17 @@ def _by_name(document: Document, text: str, named: Named) -> EnvironmentSpec:
     else:
         name = text.removeprefix("azureml:")
     name = name.removesuffix("@latest").removesuffix(":latest")
+    azures = text.startswith(("azureml:", "AzureML-"))
     try:
         spec = named(name)
-        if text.startswith("azureml:") and spec == EnvironmentSpec(kind=name):
+        if azures and spec == EnvironmentSpec(kind=name):
             raise UnknownNameError("registered environment", name, ())
         return spec
     except UnknownNameError as error:
         if text.startswith("azureml:") and error.kind.startswith("version of"):
             hint = f"known here: {', '.join(error.known)}; versions are counted here: azureml:{name.partition(':')[0]}@latest is the newest"
             raise ConfigError(f"{where}: {error.message}", hint=hint) from None
-        if text.startswith("azureml:"):
+        if azures:
             hint = "describe it: environment: {pip_file: requirements.txt}, or {image: …}; or give another: --env; or register it here"
             raise ConfigError(f"{where}: {text!r} is kept on Azure", hint=hint) from None
         raise ConfigError(f"{where}: {error.message}", hint=error.hint) from None

@@ -94,7 +94,7 @@ class JobFile:
     description: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     properties: dict[str, str] = field(default_factory=dict)
-    code: Any = "."
+    code: Any = "."  # empty for none
     compute: str = ""
     framework: str = ""
     framework_version: str = ""
@@ -151,7 +151,8 @@ def form_of(document: Document, warn: Callable[[str], None] = lambda _: None) ->
     """The form that a document fills in. Raises ConfigError, also for what is no command job."""
     if isinstance(document.value, dict):
         _refuse_others(document)
-        document.value.pop("$schema", None)
+        if document.value.pop("$schema", None) and document.value.get("code") is None and "script" not in document.value:
+            document.value["code"] = ""  # a job of Azure ML's has no code but what it names
         for key in _READ_ONLY:
             if document.value.pop(key, None) is not None:
                 warn(f"{document.where(key)}: {key} is what Azure says of a job, and has no effect")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from hpcest.errors import HpcestError, SpecError, UnknownNameError, UsageError
 from hpcest.sdk import azure
@@ -211,13 +211,11 @@ class JobOperations:
         except OSError as error:
             raise HpcestError(f"job {run.id} can't be copied to {target}: {error.strerror or error}") from error
 
-    def show_services(self, name: str, node_index: int = 0) -> NoReturn:
-        """Refused: raises HpcestError."""
+    def show_services(self, name: str, node_index: int = 0) -> dict[str, Any]:
+        """What a node of a job serves: nothing, with a warning that says how to reach it. Raises UnknownNameError for the job."""
         run = self._run(name)
-        raise HpcestError(
-            f"jobs.show_services: hpcest opens no services in the run {run.id}",
-            hint="reach a port of its node by ssh -L; 'hpcest show RUN' names the node",
-        )
+        azure.warn("jobs.show_services", {"services": f"reach a port of a node by ssh -L; 'hpcest show {run.id}' names the nodes"})
+        return {}
 
     # ------------------------------------------------------------------ changing
     def begin_cancel(self, name: str, **azure_only: Any) -> Poller:

@@ -75,7 +75,7 @@ def compile_job(job: JobFile, compiling: Compiling, *, default_compute: str, giv
         framework_options={**({"parameter_servers": servers, "workers": workers} if servers else {}), **job.framework_options},
         display_name=job.display_name or job.name,
         description=job.description,
-        source=_source(document, job.code, compiling.warn),
+        source=_source(job, compiling),
         environment=_environment(job, compiling),
         environment_variables=read.variables,
         resources=_resources(document, job),
@@ -216,34 +216,54 @@ def _tell_ignored(document: Document, job: JobFile, warn: Callable[[str], None])
         for name in key.split("."):
             place = getattr(place, name)
         if place is not None and (place not in ({}, []) or key in document.lines):
-            warn(f"{document.where(key)}: {key} has no effect off Azure: {instead}")
+            warn(f"{_named(document, key)} has no effect off Azure: {instead}")
     for name in _RAY:
         if job.distribution and getattr(job.distribution, name) is not None:
-            warn(f"{document.where(f'distribution.{name}')}: distribution.{name} has no effect: see framework_options")
+            warn(f"{_named(document, f'distribution.{name}')} has no effect: see framework_options")
 
 
-def _source(document: Document, code: Any, warn: Callable[[str], None]) -> str:
-    """The directory that is frozen with the run."""
-    key = "code"
-    if code is None:
-        code = "."
-    if not isinstance(code, str):
-        raise ConfigError(f"{document.where(key)}: code must be the path of a folder, not {code!r}")
-    text = code.removeprefix("file://") if code.startswith("file:///") else code.removeprefix("file:")
+def _named(document: Document, key: str) -> str:
+    """A key with its place, unless the place is its name."""
     where = document.where(key)
+    return where if where.endswith(f": {key}") else f"{where}: {key}"
+
+
+def _source(job: JobFile, compiling: Compiling) -> str:
+    """The directory that is frozen with the run: an empty one of the workspace for a job of Azure ML's without code."""
+    document, code = compiling.document, job.code
+    if code == "":
+        _tell_missing(document, job.command, compiling.warn)
+        return (compiling.assets or Nothing()).no_code() or str(document.path.parent.absolute())
+    if not isinstance(code, str):
+        raise ConfigError(f"{document.where('code')}: code must be the path of a folder, not {code!r}")
+    text = code.removeprefix("file://") if code.startswith("file:///") else code.removeprefix("file:")
+    where = document.where("code")
+    _refuse_remote(where, code, text)
+    folder = os.path.abspath(document.path.parent / os.path.expanduser(text))
+    if os.path.isfile(folder):
+        compiling.warn(f"{where}: {folder!r} is a file: the folder that it is in is frozen with the run")
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise ConfigError(f"{where}: there is no folder {folder!r}", hint="a path is relative to the job file")
+    return folder
+
+
+def _refuse_remote(where: str, code: str, text: str) -> None:
+    """Code that would have to be fetched."""
     if text.startswith(("git+", "git@", "git:")) or "github.com" in text or text.endswith(".git"):
         raise ConfigError(f"{where}: code can't be fetched from git: {code!r}", hint="clone it, and give the folder's path: code: FOLDER")
     if text.startswith("azureml:"):
         raise ConfigError(f"{where}: the code {code!r} is kept on Azure", hint="give the folder that it was uploaded from: code: FOLDER")
     if "://" in text:
         raise ConfigError(f"{where}: code can't be fetched from {code!r}", hint="download it, and give the folder's path: code: FOLDER")
-    folder = os.path.abspath(document.path.parent / os.path.expanduser(text))
-    if os.path.isfile(folder):
-        warn(f"{where}: {folder!r} is a file: the folder that it is in is frozen with the run")
-        folder = os.path.dirname(folder)
-    if not os.path.isdir(folder):
-        raise ConfigError(f"{where}: there is no folder {folder!r}", hint="a path is relative to the job file")
-    return folder
+
+
+def _tell_missing(document: Document, line: str, warn: Callable[[str], None]) -> None:
+    """A command that names a file beside the job file will not find it."""
+    words = re.split(r"[\s'\";|&<>()=]+", line)
+    beside = next((word for word in words if word and not os.path.isabs(word) and (document.path.parent / word).is_file()), "")
+    if beside:
+        warn(f"{document.where('command')}: {beside!r} will not be there: the job has no code; write code: . to have this folder with it")
 
 
 def _requeue(document: Document, job: JobFile) -> Requeue:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hpcest.onnode.record import get_json
 from hpcest.sdk.jobs.names import outputs_of, spec_of
 from hpcest.sdk.jobs.spec import NAME_PROPERTY
-from hpcest.sdk.jobs.types import Input, Output
+from hpcest.sdk.jobs.types import DISTRIBUTIONS, Input, Output
 
 if TYPE_CHECKING:
     from hpcest.sdk.run import Run
@@ -88,9 +88,46 @@ class Job:
         """The named outputs, with the paths where they are."""
         asked = self._spec.get("outputs") or {}
         places = outputs_of(self._folder)
-        return {
-            name: Output(asked[name].get("type", "uri_folder"), place, name=asked[name].get("dataset")) for name, place in places.items()
-        }
+        return {name: _output(asked[name], place) for name, place in places.items()}
+
+    @property
+    def code(self) -> str:
+        """The folder that was frozen with the run; it may have changed since."""
+        return str(self._spec.get("source", ""))
+
+    @property
+    def environment(self) -> str:
+        """What its environment is called, or the kind that it is of."""
+        asked = self._spec.get("environment") or {}
+        return str(asked.get("name") or asked.get("kind") or "auto")
+
+    @property
+    def environment_variables(self) -> dict[str, str]:
+        """The variables that it was submitted with."""
+        return dict(self._spec.get("environment_variables") or {})
+
+    @property
+    def distribution(self) -> Any:
+        """How its processes find each other; None for one that does not say. Ranks are counted per node."""
+        kind = (self._spec.get("distribution") or {}).get("kind")
+        made: Any = next((one() for one in DISTRIBUTIONS if one.type == kind), None)
+        if hasattr(made, "process_count_per_instance"):
+            made.process_count_per_instance = self._asked("procs_per_node", 1)
+        return made
+
+    @property
+    def resources(self) -> SimpleNamespace:
+        """``instance_count``; ``procs_per_node``, ``cpus``, ``gpus`` and ``memory`` (MB), None for what was not asked for."""
+        more = {name: self._asked(name) for name in ("cpus", "gpus", "memory")}
+        return SimpleNamespace(instance_count=self._asked("nodes", 1), procs_per_node=self._asked("procs_per_node", 1), **more)
+
+    @property
+    def limits(self) -> SimpleNamespace:
+        """``timeout`` in seconds, None for none."""
+        return SimpleNamespace(timeout=self._asked("time"))
+
+    def _asked(self, name: str, default: Any = None) -> Any:
+        return (self._spec.get("resources") or {}).get(name) or default
 
     @property
     def studio_url(self) -> str:
@@ -139,3 +176,8 @@ class Job:
         cells = "".join(f"<td>{escape(value)}</td>" for value in shown.values())
         link = f'<td><a href="{escape(self.studio_url)}">{escape(self.run.folder)}</a></td>'
         return f"<table><tr>{head}</tr><tr>{cells}{link}</tr></table>"
+
+
+def _output(asked: dict[str, Any], place: Any) -> Output:
+    model = asked.get("model")
+    return Output("custom_model" if model else asked.get("type", "uri_folder"), place, name=model or asked.get("dataset"))

@@ -40,6 +40,12 @@ class _Written:
         found = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]  # all of them are dataclasses
         return {name: str(value) if isinstance(value, Path) else value for name, value in found.items() if value is not None}
 
+    def __getitem__(self, name: str) -> Any:
+        """A field by its name, as programs for Azure ML write it: ``job.outputs["model"]["path"]``. Raises KeyError."""
+        if name not in self.__dict__:
+            raise KeyError(name)
+        return self.__dict__[name]
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.to_mapping().items())})"
 
@@ -73,8 +79,8 @@ class Input(_Written):
 class Output(_Written):
     """An output of a job: a folder (or file) that its program writes, at ``path`` or with the run.
 
-    With a ``name`` it becomes a version of that dataset when the run has completed. Raises SpecError for a type or mode that
-    there is not.
+    With a ``name`` it becomes a version of that dataset, or of that model where the type is one of a model, when the run has
+    completed. Raises SpecError for a type or mode that there is not.
     """
 
     type: str = "uri_folder"

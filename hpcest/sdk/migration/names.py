@@ -13,6 +13,7 @@ def _here(names: str, module: str = "hpcest") -> dict[str, str]:
 _SERVING = "hpcest does not deploy models: load one where you need it, from Model.get_model_path"
 _CONFIGURED = "compute targets are named in the configuration: see 'hpcest compute list' and docs/configuration.md"
 _PERMISSIONS = "leave it out: files' permissions are the only authentication"
+_SERVICES = "leave it out: reach a port of the node by ssh -L; 'hpcest tensorboard RUN' shows the run's logs"
 _SECRETS = "give secrets as environment variables when you submit: they are kept apart from the record"
 _SWEEPS = "hpcest has no sweeps yet: submit a run for each choice of parameters, and compare them by 'hpcest runs --sort'"
 _PIPELINES = "hpcest has no pipelines yet: submit a run for each step, with 'hpcest submit --after RUN'"
@@ -38,6 +39,7 @@ _EXCEPTIONS = {
     "SnapshotException": "hpcest.errors:SnapshotError",
 }
 _DEPENDENCIES = _here("CondaDependencies")
+_REGISTRY = _here("ContainerRegistry", "hpcest.sdk.sections")
 _DATASETS = {**_here("FileDataset", "hpcest.sdk.data.dataset"), **_here("DataType TabularDataset", "hpcest.sdk.data.tabular")}
 _V2 = _here("MpiDistribution PyTorchDistribution RayDistribution TensorFlowDistribution", "hpcest.sdk.jobs.types")
 _RUN = {**_here("Run get_run"), "_OfflineRun": "hpcest.onnode.offline:OfflineRun"}
@@ -49,6 +51,7 @@ NAMES: dict[str, dict[str, str]] = {
     "azureml.contrib.tensorboard": _here("Tensorboard"),
     "azureml.contrib.train.rl": _here("Ray ReinforcementLearningEstimator WorkerConfiguration", "hpcest_rllib"),
     "azureml.core": {
+        **_REGISTRY,
         **_here("ComputeTarget Dataset Datastore Environment Experiment Model Run RunConfiguration ScriptRunConfig Workspace get_run"),
         "ScriptRun": "hpcest:Run",
         "VERSION": "hpcest:__version__",
@@ -59,6 +62,7 @@ NAMES: dict[str, dict[str, str]] = {
     "azureml.core.compute.compute": _here("ComputeTarget"),
     "azureml.core.compute_target": _here("ComputeTarget ComputeTargetException"),
     "azureml.core.conda_dependencies": _DEPENDENCIES,
+    "azureml.core.container_registry": _REGISTRY,
     "azureml.core.dataset": _here("Dataset"),
     "azureml.core.datastore": _here("Datastore"),
     "azureml.core.environment": {
@@ -74,6 +78,9 @@ NAMES: dict[str, dict[str, str]] = {
     "azureml.core.runconfig": {
         **_here("DockerConfiguration Environment MpiConfiguration PyTorchConfiguration RunConfiguration TensorflowConfiguration"),
         **_DEPENDENCIES,
+        **_REGISTRY,
+        **_here("Data DataLocation DataPath DataReferenceConfiguration OutputData Uri", "hpcest.sdk.runconfig.data"),
+        "Dataset": "hpcest.sdk.runconfig.data:RunDataset",
         "HistoryConfiguration": "hpcest.sdk.runconfig.sections:HistoryConfiguration",
     },
     "azureml.core.script_run": {"ScriptRun": "hpcest:Run"},
@@ -96,7 +103,10 @@ NAMES: dict[str, dict[str, str]] = {
     "azureml.data.output_dataset_config": _here("OutputFileDatasetConfig"),
     "azureml.data.tabular_dataset": _here("TabularDataset", "hpcest.sdk.data.tabular"),
     "azureml.exceptions": _EXCEPTIONS,
+    "azureml.mlflow": {},
+    "azureml.telemetry": {},
     "azureml.tensorboard": _here("Tensorboard"),
+    "azureml.tensorboard.export": _here("export_to_tensorboard", "hpcest.sdk.tensorboardexport"),
     "azureml.train": {},
     "azureml.train.dnn": {
         **_here("Gloo Mpi Nccl ParameterServer PyTorch TensorFlow"),
@@ -123,7 +133,6 @@ _NO_IMAGE = dict.fromkeys(("DEFAULT_CPU_IMAGE", "DEFAULT_GPU_IMAGE"), _DEFAULT_I
 WITHOUT: dict[str, dict[str, str]] = {
     "azureml.contrib.train.rl": {"HeadConfiguration": "the head of a Ray cluster is on the run's first node"},
     "azureml.core": {
-        "ContainerRegistry": "log in first: apptainer registry login --username NAME docker://REGISTRY",
         "Image": _SERVING,
         "Keyvault": _SECRETS,
         "LinkedService": _FIRST_PARTY,
@@ -141,20 +150,22 @@ WITHOUT: dict[str, dict[str, str]] = {
     "azureml.core.model": {"InferenceConfig": _SERVING},
     "azureml.core.runconfig": {
         **_NO_IMAGE,
-        "ContainerRegistry": "log in first: apptainer registry login --username NAME docker://REGISTRY",
-        "Data": _DATAPATHS,
-        "DataReferenceConfiguration": _DATAPATHS,
-        "OutputData": _OUTPUTS,
         "ParallelTaskConfiguration": _PIPELINES,
+        **dict.fromkeys(("AmlComputeConfiguration", "HdiConfiguration", "KubernetesComputeConfiguration"), _CONFIGURED),
+        "ApplicationEndpointConfiguration": _SERVICES,
+        "SparkConfiguration": "start Spark in the script",
     },
     "azureml.data.datapath": {"DataPathComputeBinding": _DATAPATHS},
     "azureml.data": dict.fromkeys(("HDFSOutputDatasetConfig", "LinkFileOutputDatasetConfig", "LinkTabularOutputDatasetConfig"), _OUTPUTS),
+    "azureml.mlflow": {"get_portal_url": "run.get_portal_url()"},
+    "azureml.telemetry": {"set_diagnostics_collection": "leave it out: hpcest reports nothing to anybody"},
     "azure.ai.ml": {"dsl": _PIPELINES, "load_component": _PIPELINES},
     "azure.ai.ml.entities": {
         **dict.fromkeys(("AmlCompute", "ComputeInstance"), _CONFIGURED),
         **dict.fromkeys(("BatchDeployment", "BatchEndpoint", "CodeConfiguration"), _SERVING),
         **dict.fromkeys(("ManagedOnlineDeployment", "ManagedOnlineEndpoint"), _SERVING),
         **dict.fromkeys(("CommandComponent", "PipelineJob"), _PIPELINES),
+        **dict.fromkeys(("JobService", "JupyterLabJobService", "SshJobService", "TensorBoardJobService", "VsCodeJobService"), _SERVICES),
         "Workspace": "a workspace is a directory: hpcest.Workspace",
     },
 }  # fmt: skip
@@ -189,14 +200,11 @@ REFUSED: dict[str, str] = {
     "azureml.explain": "use the interpret package in a training script",
     "azureml.fsspec": "open the path itself",
     "azureml.interpret": "use the interpret package in a training script",
-    "azureml.mlflow": "leave it out: MLFLOW_TRACKING_URI is set in every run",
     "azureml.monitoring": _MONITORING,
     "azureml.opendatasets": "download the files, and register them by Dataset.File.from_files",
     "azureml.pipeline": _PIPELINES,
     "azureml.responsibleai": _MONITORING,
     "azureml.studio": _FIRST_PARTY,
-    "azureml.tensorboard.export": "'hpcest metrics --csv RUN' prints every value",
-    "azureml.telemetry": "leave it out: hpcest reports nothing to anybody",
     "azureml.train.automl": _AUTOML,
     "azureml.train.hyperdrive": _SWEEPS,
     "azureml.train.restclients": _FIRST_PARTY,

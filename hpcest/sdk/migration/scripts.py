@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import isclass
 
+from hpcest.errors import HpcestError
 from hpcest.sdk.migration.names import REFUSED, counterpart, instead, is_module
 
 _ROOTS = ("azureml", *sorted({".".join(name.split(".")[:3]) for name in REFUSED if name.startswith("azure.")}), "azure.ai.ml")
@@ -228,12 +229,15 @@ def _lacking(module: str, name: str, attributes: Iterable[str]) -> tuple[str, st
     for attribute in attributes:
         if not isclass(thing):
             return None
-        if not hasattr(thing, attribute):
+        try:
+            thing, spelt = getattr(thing, attribute), f"{spelt}.{attribute}"
+        except HpcestError as error:
+            return f"{name}.{attribute}", (error.message.removeprefix(f"{spelt}.{attribute}: ") + f"; {error.hint}").removesuffix("; ")
+        except AttributeError:
             from difflib import get_close_matches
 
             near = get_close_matches(attribute, [one for one in dir(thing) if not one.startswith("_")], n=1)
             return f"{name}.{attribute}", f"hpcest's {spelt} has no {attribute}" + (f"; did you mean {near[0]!r}?" if near else "")
-        thing, spelt = getattr(thing, attribute), f"{spelt}.{attribute}"
     return None
 
 
@@ -280,9 +284,10 @@ class _Statement:
         self._imports(root, asname)
 
     def _imports(self, root: str, asname: str | None) -> None:
-        """The imports of what the uses of a module take instead."""
-        for where in sorted(self.names.wanted.get(root) or {"hpcest"}):
-            renamed = asname and where == "hpcest" and root not in self.names.broken
+        """The imports of what the uses of a module take instead; where the module stays as well, of nothing else."""
+        stays = root in self.names.broken
+        for where in sorted(self.names.wanted.get(root) or ({} if stays else {"hpcest"})):
+            renamed = asname and where == "hpcest" and not stays
             self.new[f"import {where} as {asname}" if renamed else f"import {where}"] = []
 
     def _from(self, node: ast.ImportFrom) -> None:

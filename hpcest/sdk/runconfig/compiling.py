@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcest.errors import SpecError
 from hpcest.model.spec import Command, DataInput, DataOutput, Distribution, EnvironmentSpec, Resources, RunSpec
-from hpcest.sdk.azure import OffAzureWarning
+from hpcest.sdk import azure, values
 from hpcest.sdk.data.binding import Binding
 from hpcest.sdk.runconfig.data import Data, DataReferenceConfiguration, OutputData
 from hpcest.sdk.runconfig.sections import CLOUD, CloudSection, cloud_sections
@@ -80,8 +79,6 @@ def compiled(config: RunConfiguration, program: Program, experiment: str, worksp
 
     What has no effect here is told in one warning.
     """
-    from hpcest.sdk.estimator import _plain, _texts
-
     data = Words()
     command = command_of(program, data)
     for section in ("data_references", "data", "output_data"):
@@ -100,26 +97,24 @@ def compiled(config: RunConfiguration, program: Program, experiment: str, worksp
         framework_options=distributed.options if distributed else {},
         source=os.path.abspath(program.source),
         environment=environment,
-        environment_variables={**variables, **_texts("environment_variables", config.environment_variables)},
+        environment_variables={**variables, **values.texts("environment_variables", config.environment_variables)},
         resources=resources,
         distribution=distribution,
         inputs=data.texts,
         data=data.data,
         outputs=data.outputs,
-        resume_from=_resumed(program.resume_from, workspace),
-        options=_plain("backend_options", config.backend_options),
+        resume_from=values.resumed(program.resume_from, workspace),
+        options=values.plain("backend_options", config.backend_options),
     )
 
 
 def command_of(program: Program, data: Words) -> Command:
     """The command of a spec. Raises SpecError unless there is either a script or a command."""
-    from hpcest.sdk.estimator import arguments
-
     if (program.script is None) == (program.command is None):
         both = "both a script and a command" if program.script else "neither a script nor a command"
         raise SpecError(f"there is {both} to run", hint="give one: script='train.py', or command='python train.py'")
     if program.script is not None:
-        return Command(script=str(program.script), arguments=arguments(data.params(program.arguments)))
+        return Command(script=str(program.script), arguments=values.arguments(data.params(program.arguments)))
     if program.arguments:
         raise SpecError("arguments go with a script; a command takes none", hint="write them into the command")
     if isinstance(program.command, str):
@@ -158,10 +153,9 @@ def shell_line(words: list[str]) -> str:
 
 def _laid_out(config: RunConfiguration) -> tuple[Resources, Distribution | None]:
     from hpcest.kit.units import parse_memory
-    from hpcest.sdk.estimator import _whole
 
     least = {"node_count": 1, "cpus": 1, "gpus": 0, "max_run_duration_seconds": 1}
-    nodes, cpus, gpus, seconds = (_whole(name, getattr(config, name), one) for name, one in least.items())
+    nodes, cpus, gpus, seconds = (values.whole(name, getattr(config, name), one) for name, one in least.items())
     memory = parse_memory(config.memory) if config.memory is not None else None
     resources, asked = Resources(nodes or 1, 1, cpus, gpus, memory, seconds), config.distributed
     if asked is None and resources.nodes > 1:
@@ -194,13 +188,6 @@ def _environment(config: RunConfiguration, workspace: Workspace) -> EnvironmentS
     return found
 
 
-def _resumed(resumed: Run | str | None, workspace: Workspace) -> str:
-    """The id of the run to resume from, which must be there now. Raises UnknownNameError."""
-    from hpcest.sdk.run import Run
-
-    return Run.get(workspace, resumed if isinstance(resumed, str) else resumed.id).id if resumed else ""
-
-
 def changed(config: RunConfiguration) -> list[str]:
     """The sections and keys without effect here that are not as Azure ML has them by default, and were not told yet."""
     found = []
@@ -224,17 +211,4 @@ def tell(config: RunConfiguration, docker_arguments: list[str], environment: Env
     told = config.__dict__["_told"]
     told_now = {name: reason for name, reason in reasons.items() if name not in told}
     told.update(told_now)
-    if told_now:
-        warn("run configuration", told_now)
-
-
-def warn(where: str, reasons: Mapping[str, str]) -> None:
-    """Warn, where the user's own line stands, of what has no effect here: name → what to do instead."""
-    import inspect
-    import warnings
-
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("hpcest."):
-        level, frame = level + 1, frame.f_back
-    told = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
-    warnings.warn(f"{where}: no effect here: {told}", OffAzureWarning, stacklevel=level)
+    azure.warn("run configuration", told_now)

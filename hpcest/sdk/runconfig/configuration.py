@@ -24,6 +24,7 @@ from hpcest.sdk.runconfig.sections import (
     distribution_of,
     named,
 )  # fmt: skip
+from hpcest.sdk.values import mapping, own, whole
 
 if TYPE_CHECKING:
     from hpcest.model.spec import RunSpec
@@ -55,6 +56,9 @@ class RunConfiguration:
     tensorflow: TensorflowConfiguration
     #: The time limit in seconds; None leaves it to the compute target.
     max_run_duration_seconds: int | None
+    #: Azure ML's, without effect: an environment is always prepared.
+    auto_prepare_environment: bool
+    prepare_environment: bool
     #: An Environment, or an EnvironmentReference.
     environment: Any
     environment_variables: dict[str, Any]
@@ -182,7 +186,7 @@ class RunConfiguration:
         made = copy.copy(self)
         shared = {name: self.__dict__[name] for name in ("environment", "_asked", "data", "output_data", "data_references")}
         copies = {name: copy.deepcopy(value) for name, value in self.__dict__.items() if name not in (*shared, "arguments", "command")}
-        lists = {name: _own(self.__dict__[name]) for name in ("arguments", "command", "data", "output_data", "data_references")}
+        lists = {name: own(self.__dict__[name]) for name in ("arguments", "command", "data", "output_data", "data_references")}
         made.__dict__.update({**shared, **copies, **lists})
         return made
 
@@ -222,11 +226,6 @@ def _same(_: str, value: Any) -> Any:
     return value
 
 
-def _own(value: Any) -> Any:
-    """A list or dict of one's own; its items, which may be datasets, are the same."""
-    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, (list, tuple)) else value
-
-
 def _target(_: str, value: Any) -> str | None:
     name = value if isinstance(value, str) else getattr(value, "name", None)
     if value is not None and not isinstance(name, str):
@@ -239,19 +238,11 @@ def _arguments(name: str, value: Any) -> Any:
         return []
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, Mapping)):
         raise SpecError(f"{name} must be a list or a dict, not {value!r}", hint="such as ['--lr', 0.1]")
-    return _own(value)
-
-
-def _mapping(name: str, value: Any) -> dict[str, Any]:
-    if value is None or isinstance(value, Mapping):
-        return dict(value or {})
-    raise SpecError(f"{name} must be a dict, not {value!r}", hint=f"such as {name} = {{'name': …}}")
+    return own(value)
 
 
 def _nodes(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpecError(f"{name} must be a whole number from 1 up, not {value!r}")
-    return value
+    return whole(name, value, 1) or 1
 
 
 def _environment(_: str, value: Any) -> Any:
@@ -273,7 +264,7 @@ def _section(kind: type[Any], base: type[Any] | None = None) -> Callable[[str, A
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "script": lambda _, value: None if value in (None, "") else str(value),
     "arguments": _arguments,
-    "command": lambda _, value: _own(value) or None,
+    "command": lambda _, value: own(value) or None,
     "target": _target,
     "framework": lambda kind, value: named(kind, value, FRAMEWORKS),
     "communicator": lambda kind, value: named(kind, value, COMMUNICATORS),
@@ -284,5 +275,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "docker": _section(DockerConfiguration),
     "history": _section(HistoryConfiguration),
     "environment": _environment,
-    **dict.fromkeys(("environment_variables", "data", "output_data", "data_references", "backend_options"), _mapping),
+    **dict.fromkeys(("environment_variables", "data", "output_data", "data_references", "backend_options"), mapping),
 }

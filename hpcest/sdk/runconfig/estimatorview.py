@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from hpcest.errors import SpecError
-from hpcest.sdk import azure
+from hpcest.sdk import azure, values
 from hpcest.sdk.distributed import Gloo, Mpi, MpiConfiguration, Nccl, PyTorchConfiguration, TensorflowConfiguration
 from hpcest.sdk.environment import lines
-from hpcest.sdk.runconfig.compiling import warn
 from hpcest.sdk.runconfig.sections import (
     CLOUD,
     COMMUNICATORS,
@@ -19,10 +19,11 @@ from hpcest.sdk.runconfig.sections import (
     communicator_of,
     named,
 )  # fmt: skip
-from hpcest.sdk.sections import DockerSection, PythonSection
+from hpcest.sdk.sections import CloudSettings, ContainerRegistry, DockerSection, PythonSection, WithoutEffect
 
 if TYPE_CHECKING:
     from hpcest.sdk.estimator import Estimator
+    from hpcest.sdk.runconfig.configuration import RunConfiguration
 
 T = TypeVar("T")
 _WHERE = "estimator.run_config"
@@ -53,7 +54,7 @@ class EstimatorRunConfig:
             value = getattr(self.__dict__["_estimator"], _SAME[name])
             return getattr(value, "name", value) if name == "target" else value
         if name in CLOUD:
-            return _Cloud(name)
+            return CloudSettings(_WHERE, name, CLOUD[name])
         if name in ("data_references", "output_data"):
             return self.__dict__["_estimator"].inputs
         if name in ("auto_prepare_environment", "prepare_environment"):
@@ -65,7 +66,7 @@ class EstimatorRunConfig:
         if name in _SAME:
             setattr(self.__dict__["_estimator"], _SAME[name], value)
         elif name in CLOUD:
-            warn(_WHERE, {name: CLOUD[name]})
+            azure.warn(_WHERE, {name: CLOUD[name]})
         elif name in ("data_references", "output_data"):
             self._add_data(name, value)
         elif name in self._OTHERS:
@@ -82,10 +83,7 @@ class EstimatorRunConfig:
         if not estimator.script_params:
             estimator.script_params = []
         given = estimator.script_params
-        if not isinstance(given, Mapping):
-            return given
-        bare = {name: value is None or (isinstance(value, str) and not value) for name, value in given.items()}
-        return tuple(word for name, value in given.items() for word in ((name,) if bare[name] else (name, value)))
+        return tuple(values.words(given)) if isinstance(given, Mapping) else given
 
     def _set_arguments(self, value: Any) -> None:
         self.__dict__["_estimator"].script_params = value
@@ -116,7 +114,7 @@ class EstimatorRunConfig:
     @property
     def communicator(self) -> str:
         """How the processes talk, in Azure ML's words."""
-        asked = self.__dict__["_estimator"]._asked()
+        asked = self.__dict__["_estimator"].distributed
         return communicator_of(asked) if asked is not None else "None"
 
     def _set_communicator(self, value: Any) -> None:
@@ -194,7 +192,17 @@ class EstimatorRunConfig:
         if not isinstance(value, HistoryConfiguration):
             raise SpecError(f"history must be a HistoryConfiguration, not {value!r}", hint="make one: hpcest.HistoryConfiguration()")
         if value.without_effect():
-            warn(_WHERE, value.without_effect())
+            azure.warn(_WHERE, value.without_effect())
+
+    def copied(self) -> RunConfiguration:
+        """A RunConfiguration that says the same, and has values of its own. Raises SpecError for what it can't say."""
+        from hpcest.sdk.runconfig.ofestimator import of_estimator
+
+        return of_estimator(self.__dict__["_estimator"])
+
+    def save(self, path: str | Path | None = None, name: str | None = None, separate_environment_yaml: bool = False) -> str:
+        """Write it to a file, as ``RunConfiguration.save`` does; returns the file's path. Raises SpecError."""
+        return self.copied().save(path, name, separate_environment_yaml)
 
     def __repr__(self) -> str:
         return f"{_WHERE} of {self.__dict__['_estimator']!r}"
@@ -221,22 +229,6 @@ class _Counts:
             setattr(self.__dict__["_estimator"], name, value)
 
 
-class _Cloud:
-    """A section that only a cloud can do something with: each change is told."""
-
-    def __init__(self, name: str) -> None:
-        self.__dict__["_name"] = name
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return {} if name == "configuration" else None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        section = self.__dict__["_name"]
-        warn(_WHERE, {f"{section}.{name}": CLOUD[section]})
-
-
 class _Docker(DockerConfiguration):
     """The estimator's: variables go to its own, the rest is told."""
 
@@ -255,7 +247,7 @@ class _Docker(DockerConfiguration):
         self.__dict__["_estimator"].environment_variables.update(variables)
         if others:
             name = f"docker.arguments {' '.join(others)}"
-            warn(_WHERE, {name: "environment: {binds: […]} in the configuration says what containers see"})
+            azure.warn(_WHERE, {name: "environment: {binds: […]} in the configuration says what containers see"})
 
 
 class _History(HistoryConfiguration):
@@ -264,13 +256,15 @@ class _History(HistoryConfiguration):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if self.without_effect():
-            warn(_WHERE, self.without_effect())
+            azure.warn(_WHERE, self.without_effect())
 
 
-class EstimatorEnvironment:
+class EstimatorEnvironment(WithoutEffect):
     """The packages, the image and the variables of an estimator that has no ``environment_definition``, as an Environment has them."""
 
-    _NOT_THERE: ClassVar[dict[str, Any]] = {"channels": [], "interpreter": "", "prefix": ""}
+    _SHOWN_AS: ClassVar[str] = f"{_WHERE}.environment"
+    _NOT_THERE: ClassVar[dict[str, Any]] = {"interpreter": "", "prefix": ""}
+    _LISTS: ClassVar[tuple[str, ...]] = ("pip_packages", "conda_packages", "channels")
     _SAME: ClassVar[dict[str, str]] = {
         "image": "custom_docker_image", "user_managed": "user_managed", "environment_variables": "environment_variables"
     }  # fmt: skip
@@ -290,36 +284,37 @@ class EstimatorEnvironment:
 
     def __getattr__(self, name: str) -> Any:
         estimator = self.__dict__["_estimator"]
-        if name in ("pip_packages", "conda_packages"):
+        if name in self._LISTS:
             estimator.__dict__[name] = list(lines(name, getattr(estimator, name)))
             return estimator.__dict__[name]
+        if name == "registry":
+            estimator.image_registry_details = estimator.image_registry_details or ContainerRegistry()
+            return estimator.image_registry_details
         if name in self._SAME:
             return getattr(estimator, self._SAME[name]) or {"image": "", "user_managed": False}.get(
                 name, getattr(estimator, self._SAME[name])
             )
         if name in self._NOT_THERE:
-            return _Nothing() if name == "channels" else self._NOT_THERE[name]
+            return self._NOT_THERE[name]
         if name in ("name", "version"):
             return "" if name == "name" else None
         raise AttributeError(f"{_WHERE}.environment has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         estimator = self.__dict__["_estimator"]
-        if name in ("pip_packages", "conda_packages"):
+        if name in self._LISTS:
             setattr(estimator, name, list(lines(name, value)))
+        elif name == "registry":
+            estimator.image_registry_details = value
+        elif isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        elif name in ("name", "version"):
+            azure.warn(self._SHOWN_AS, {name: "the environment of an estimator is not registered"})
         elif name in self._SAME:
             setattr(estimator, self._SAME[name], value or ({} if name == "environment_variables" else None if name == "image" else False))
         elif name in self._NOT_THERE:
             if value:
                 raise SpecError(f"an estimator has no {name} of its own, such as {value!r}", hint=_GIVE)
         else:
-            known = ["pip_packages", "conda_packages", "python", "docker", *self._SAME]
+            known = [*self._LISTS, "python", "docker", "registry", *self._SAME]
             raise azure.unknown_keyword(f"{_WHERE}.environment", name, known)
-
-
-class _Nothing(list[str]):
-    """Channels of an estimator, which has none: adding one would be lost, so it is refused."""
-
-    def append(self, item: str) -> None:
-        """Refuse."""
-        raise SpecError(f"an estimator has no channels of its own, such as {item!r}", hint=f"write {item}::PACKAGE, or {_GIVE}")

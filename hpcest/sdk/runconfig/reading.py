@@ -13,21 +13,20 @@ from hpcest.errors import ConfigError, HpcestError, SpecError, UnknownNameError
 from hpcest.kit.codec import decode
 from hpcest.kit.yamlfile import Document, decode_document, load
 from hpcest.model.spec import EnvironmentSpec
+from hpcest.sdk import azure
 from hpcest.sdk.environment import Environment
 from hpcest.sdk.requirements import of_conda_file, of_conda_mapping
-from hpcest.sdk.runconfig.compiling import changed, warn
+from hpcest.sdk.runconfig.compiling import changed
 from hpcest.sdk.runconfig.configuration import RunConfiguration
 from hpcest.sdk.runconfig.data import Data, DataReferenceConfiguration, OutputData, part
 from hpcest.sdk.runconfig.keys import EnvironmentKeys, FileKeys, ImageKeys, PythonKeys
 from hpcest.sdk.runconfig.sections import CLOUD, CloudSection, EnvironmentReference
-from hpcest.sdk.sections import dockerfile_of
+from hpcest.sdk.sections import ContainerRegistry, dockerfile_of, is_azures
 
 FOLDERS = (".azureml", "aml_config", "")
 EXTENSION = ".runconfig"
 #: The limit that Azure ML gives to each run, 30 days: nobody asked for it.
 AZURE_LIMIT = 2592000
-#: Azure ML names an image of its own in every file, also where nothing is to run in a container.
-_AZURE_IMAGE = "mcr.microsoft.com/azureml/"
 T = TypeVar("T")
 
 
@@ -52,7 +51,7 @@ def found(path: Path, name: str | None) -> Path:
         name = known[0]
     checked_name(name)
     for folder in FOLDERS:
-        for candidate in (path / folder / name, path / folder / f"{name}{EXTENSION}"):
+        for candidate in (path / folder / name, path / folder / f"{name}{EXTENSION}", path / folder / name.removesuffix(EXTENSION)):
             if candidate.is_file():
                 return candidate
     raise UnknownNameError("run configuration", name, _names(path))
@@ -157,7 +156,7 @@ def _in_docker(keys: FileKeys) -> bool:
 def _azure_image(keys: FileKeys) -> bool:
     """Whether the image is Azure ML's own, and nothing is to run in it."""
     image = keys.environment.docker.baseImage if keys.environment and keys.environment.docker else None
-    return bool(image) and str(image).startswith(_AZURE_IMAGE) and not _in_docker(keys)
+    return is_azures(image) and not _in_docker(keys)
 
 
 def _environment(document: Document, keys: EnvironmentKeys, project: Path, in_docker: bool) -> Environment | EnvironmentReference:
@@ -175,6 +174,7 @@ def _environment(document: Document, keys: EnvironmentKeys, project: Path, in_do
         made.python.interpreter_path = python.interpreterPath or ""
         made.prefix = python.baseCondaEnvironment or ""
         _image(document, made, image, project, in_docker)
+    made.registry = ContainerRegistry(*(part(image.baseImageRegistry, key) for key in ("address", "username", "password")))
     made.user_managed = bool(python.userManagedDependencies)
     made.version = version if isinstance(version, int) else None
     return made
@@ -207,7 +207,7 @@ def _image(document: Document, made: Environment, keys: ImageKeys, project: Path
         beside = project / keys.baseDockerfile if "\n" not in keys.baseDockerfile else None
         given = str(beside) if beside and beside.is_file() else keys.baseDockerfile
         made.image = _located(document, "environment.docker.baseDockerfile", dockerfile_of, given)
-    elif keys.baseImage and (in_docker or not keys.baseImage.startswith(_AZURE_IMAGE)):
+    elif keys.baseImage and (in_docker or not is_azures(keys.baseImage)):
         beside = project / keys.baseImage
         made.image = os.path.abspath(beside) if beside.is_file() else keys.baseImage
 
@@ -238,13 +238,10 @@ def _tell(config: RunConfiguration, document: Document, keys: FileKeys) -> None:
     spelt = {snake(one.name): one.name for one in fields(keys)}
     found_here = {spelt[name]: CLOUD[name] for name in changed(config)}
     config.__dict__["_told"].update(map(snake, found_here))
-    registry = keys.environment.docker.baseImageRegistry if keys.environment and keys.environment.docker else None
     if _azure_image(keys):
         found_here["environment.docker.baseImage"] = "Azure ML's own image is used where docker says enabled: true"
-    if part(registry, "address"):
-        found_here["environment.docker.baseImageRegistry"] = "log in first: apptainer registry login --username NAME docker://REGISTRY"
     for name in ("r", "assetId"):
         if keys.environment and getattr(keys.environment, name):
             found_here[f"environment.{name}"] = "list the packages as conda packages"
     if found_here:
-        warn(str(document.path), {f"{key} in line {document.line(key)}": reason for key, reason in found_here.items()})
+        azure.warn(str(document.path), {f"{key} in line {document.line(key)}": reason for key, reason in found_here.items()})

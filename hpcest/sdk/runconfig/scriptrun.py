@@ -35,7 +35,6 @@ _IN_CONFIG = {
     "backend_options": "backend_options",
 }
 _OWN = ("source_directory", "script", "arguments", "run_config", "command", "resume_from")
-_PRIVATE = ("_telemetry_values",)
 
 
 class ScriptRunConfig:
@@ -95,7 +94,7 @@ class ScriptRunConfig:
         if misplaced:
             raise SpecError(f"{kind}: {misplaced[0]!r} stands without a keyword", hint="name it, such as compute_target='local'")
         for name in unknown:
-            if name not in _PRIVATE:
+            if name not in azure.PRIVATE:
                 raise azure.unknown_keyword(kind, name, given)
         if run_config is not None and not isinstance(run_config, RunConfiguration):
             raise SpecError(f"run_config must be a RunConfiguration, not {run_config!r}", hint="make one: hpcest.RunConfiguration()")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,6 +40,15 @@ class Section(_Attributes):
 
     #: Attribute → its default.
     DEFAULTS: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Have ``help(cls)`` and editors show the attributes."""
+        super().__init_subclass__(**keywords)
+        if "__init__" not in vars(cls):
+            shown = [
+                inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value) for name, value in cls.DEFAULTS.items()
+            ]
+            cls.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # inspect looks for it
 
     def __init__(self, *placed: Any, **given: Any) -> None:
         for name, default in self.DEFAULTS.items():

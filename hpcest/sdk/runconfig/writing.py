@@ -19,6 +19,7 @@ from hpcest.sdk.runconfig.compiling import Words
 from hpcest.sdk.runconfig.configuration import RunConfiguration
 from hpcest.sdk.runconfig.reading import EXTENSION, FOLDERS, checked_name
 from hpcest.sdk.runconfig.sections import CLOUD, CloudSection, Section
+from hpcest.sdk.sections import ContainerRegistry
 
 _HEADER = "# A run configuration in Azure ML's format; RunConfiguration.load reads it.\n"
 _BOUND = re.compile(r"\$AZURE_ML_(INPUT|OUTPUT)_(\w+)")
@@ -78,6 +79,11 @@ def _packages(config: RunConfiguration) -> Any:
 
 def contents(config: RunConfiguration, conda_file: str = "") -> dict[str, Any]:
     """What the file holds. With ``conda_file`` the packages are in that file. Raises SpecError for what a file can't hold."""
+    asked = config.distributed
+    if asked is not None and config.communicator == "None":
+        raise SpecError(
+            f"a run configuration's file has no communicator for {type(asked).__name__}", hint="give it to the ScriptRunConfig instead"
+        )
     data = Words()
     words = config.arguments
     if isinstance(words, Mapping):
@@ -198,11 +204,14 @@ def _environment(asked: Any, conda_file: str) -> dict[str, Any]:
             "enabled": bool(image),
             "baseImage": beside if asked.docker.base_image else None,
             "baseDockerfile": beside if asked.docker.base_dockerfile else None,
+            "baseImageRegistry": {"address": asked.registry.address, "username": asked.registry.username, "password": None},
         },
     }
     plain = asked.clone(asked.name)
+    plain.registry = ContainerRegistry()
     for name, default in (("kind", "auto"), ("system", []), ("steps", []), ("modules", []), ("layout", "")):
         setattr(plain, name, default)
     whole = asked.clone(asked.name)
+    whole.registry = ContainerRegistry()
     plain.image = whole.image = beside
     return told if plain.to_spec() == whole.to_spec() else {**told, "hpcest": encode(whole.to_spec())}

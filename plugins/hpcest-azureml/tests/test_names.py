@@ -126,6 +126,11 @@ def test_a_plugin_of_hpcests_that_is_missing_is_named() -> None:
 def test_a_star_imports_what_is_public() -> None:
     """Without names that begin with an underscore."""
     assert {"Run", "Workspace"} <= set(said("from azureml.core import *\nprint(json.dumps(sorted(globals())))"))
+    assert "run" not in said("import azureml.core.run\nfrom azureml.core import *\nprint(json.dumps(sorted(globals())))")
+    assert "DEFAULT_CPU_IMAGE" in said("from azureml.core.runconfig import *\nprint(json.dumps(sorted(globals())))")
+    there = said("import sys; sys.modules['hpcest_chainer'] = None\nfrom azureml.train.dnn import *\nprint(json.dumps(sorted(globals())))")
+    assert {"PyTorch", "Mpi"} <= set(there)
+    assert "Chainer" not in there  # it comes with another plugin
     assert "_OfflineRun" not in said("from azureml.core.run import *\nprint(json.dumps(sorted(globals())))")
 
 
@@ -141,6 +146,12 @@ def test_logins_do_nothing_and_say_so_once() -> None:
         print(json.dumps([str(one.message) for one in caught]))
     """
     assert said("\n" + code) == ["InteractiveLoginAuthentication does nothing: files' permissions are the only authentication of hpcest"]
+
+
+def test_nothing_is_reported_to_anybody() -> None:
+    """Programs switch that on or off, and go on."""
+    code = "from azureml.telemetry import set_diagnostics_collection as switch\nprint(json.dumps(switch(send_diagnostics=True)))"
+    assert said(code) is None
 
 
 def test_default_images_are_none() -> None:

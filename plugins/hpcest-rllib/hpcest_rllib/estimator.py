@@ -45,6 +45,11 @@ class Ray:
     framework_arguments: Sequence[str] | None = None
 
     @classmethod
+    def default_framework_version(cls) -> str:
+        """The version that is installed where none is named."""
+        return RLlib.DEFAULT_VERSION
+
+    @classmethod
     def supported_versions(cls) -> list[str]:
         """The versions that are known, the newest first."""
         return RLlib.get_supported_versions()

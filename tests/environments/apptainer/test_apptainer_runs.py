@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcest.model.spec import DataInput, DataOutput
 from tests.cluster.fixtures import Apptainer
 from tests.environments.apptainer.conftest import Offline, Site
 from tests.environments.conftest import RUN, MakeWheel
@@ -115,3 +116,29 @@ def test_outputs_that_a_run_resumes_from_stay_as_they_were(site: Site, apptainer
     assert done.stderr.count("Read-only file system") == 2
     assert (outputs / "model.pt").read_text() == "trained"
     assert (site.workspace.root / "beside").read_text() == "yes\n"
+
+
+def test_data_that_is_mounted_can_not_be_written_and_outputs_can(site: Site, apptainer: Apptainer) -> None:
+    """In the workspace's own datastore too, where an output may lie in an input or beside it; a reference may be written to."""
+    store = site.workspace.root / "store"
+    for name in ("in", "ref"):
+        (store / name).mkdir(parents=True)
+        (store / name / "x").write_text("data")
+    data = {"d": DataInput((str(store / "in"),), mode="mount"), "r": DataInput((str(store / "ref"),), mode="direct")}
+    outputs = {"inside": DataOutput(str(store / "in" / "made")), "beside": DataOutput(str(store / "new" / "made"))}
+    (store / "in" / "made").mkdir()
+    lock = site.build(image=str(apptainer.debian))
+    quoted = [shlex.quote(str(place)) for place in (store / "in", store / "ref", store / "in" / "made", store / "new" / "made")]
+    words = [f"cat {place}/x; (echo new > {place}/y)" for place in quoted[:2]]
+    words += [f"mkdir -p {place}; (echo new > {place}/y)" for place in quoted[2:]]
+    done = site.run(lock, "sh", "-c", "; ".join(words), spec=replace(RUN, data=data, outputs=outputs))
+    assert (done.stdout, done.stderr.count("Read-only file system")) == ("datadata", 1)
+    assert sorted(str(path.relative_to(store)) for path in store.rglob("y")) == ["in/made/y", "new/made/y", "ref/y"]
+
+
+def test_data_that_holds_the_workspace_does_not_lock_the_run_out(site: Site, apptainer: Apptainer) -> None:
+    data = {"d": DataInput((str(site.workspace.root),), mode="mount")}
+    done = site.run(
+        site.build(image=str(apptainer.debian)), "sh", "-c", "echo x > there", spec=replace(RUN, data=data), cwd=site.workspace.home
+    )
+    assert (done.stderr, (site.workspace.home / "there").exists()) == ("", True)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from hpcest.onnode import processes
 from hpcest.onnode.data.datasets import Datasets
 
 WaitUntil = Callable[..., None]
+PACKAGES = str(Path(processes.__file__).parents[2])
 
 #: Prints what is at the path that it is told, and what it holds.
 SHOW = """if True:
@@ -156,6 +158,50 @@ def test_a_file_that_has_gone_is_named_and_the_program_does_not_start(bench: Any
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize("now", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+@pytest.mark.parametrize("mode", ["mount", "download"])
+def test_a_file_that_became_something_else_has_gone_too(
+    bench: Any, files: Path, scratch: Path, mode: str, now: Callable[[Path], None]
+) -> None:
+    """A pipe is not waited for: nobody may ever write into it."""
+    listed = manifest(files, ["a.txt", "deep/c.txt"])
+    (files / "deep/c.txt").unlink()
+    now(files / "deep/c.txt")
+    folder = bench.run(SHOW, **told(files, scratch, mode=mode, manifest=str(listed)))
+    assert f"the file {files}/deep/c.txt is gone" in ended(folder)["message"]
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["deep/c.txt", "deep"])
+def test_data_that_can_not_be_read_any_more_is_said_before_the_program_starts(tmp_path: Path, files: Path, what: str) -> None:
+    """Of a file and of a folder on the way to it, by somebody to whom permissions mean something."""
+    facts = one(files, manifest=str(manifest(files, ["a.txt", "deep/c.txt"])))
+    if os.geteuid() == 0:
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            os.chown(path, 65534, 65534)
+    (files / what).chmod(0)
+    code = f"""if True:
+        import os
+        from hpcest.onnode.data.files import DataError, check
+        os.chdir({str(tmp_path)!r})  # the folders above are somebody else's
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        try:
+            check("d", {json.loads(json.dumps(facts).replace(str(tmp_path), "."))!r})
+        except DataError as error:
+            print(error)
+    """
+    listed = Path(facts["manifest"])
+    listed.write_text(listed.read_text().replace(str(tmp_path), "."))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": PACKAGES}
+    )
+    (files / what).chmod(0o755)
+    assert done.stdout == "input 'd': ./da ta/deep/c.txt can't be read: Permission denied\n"
+
+
 @pytest.mark.parametrize("mode", ["mount", "download"])
 def test_a_file_that_has_changed_is_recorded_and_the_run_goes_on(bench: Any, files: Path, scratch: Path, mode: str) -> None:
     listed = manifest(files, ["a.txt", "b.txt"])
@@ -163,7 +209,7 @@ def test_a_file_that_has_changed_is_recorded_and_the_run_goes_on(bench: Any, fil
     folder = bench.run(SHOW, **told(files, scratch, mode=mode, manifest=str(listed)))
     assert ended(folder)["status"] == "Completed"
     (trouble,) = events(folder, "trouble")
-    assert trouble["m"] == f"input 'd' has changed since the run was submitted: {files}/b.txt, and 1 files in all"
+    assert trouble["m"] == f"input 'd' has changed since the run was submitted: {files}/b.txt (files in all: 1)"
 
 
 def test_several_files_are_a_folder_of_links(bench: Any, files: Path, scratch: Path) -> None:
@@ -199,6 +245,20 @@ def test_data_is_where_the_program_wants_it_for_as_long_as_it_runs(
     folder = bench.run(SHOW, **told(files, scratch, mode=mode, target="in/put"))
     assert printed(folder) == f"{folder.work}/in/put ['a.txt', 'b.txt', 'deep']\n"
     assert not os.path.lexists(folder.work)
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("mount", ":ro"), ("direct", "")])
+def test_in_a_container_mounted_data_is_bound_where_it_is_wanted_to_be_read_only(
+    bench: Any, files: Path, scratch: Path, tmp_path: Path, mode: str, suffix: str
+) -> None:
+    """``apptainer`` is a script here that shows what it is told."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/apptainer").write_text('#!/bin/sh\necho "$APPTAINER_BIND $AZURE_ML_INPUT_d"\n')
+    (tmp_path / "bin/apptainer").chmod(0o755)
+    plain = tmp_path / "plain"
+    files.rename(plain)
+    folder = bench.run("", prefix=[str(tmp_path / "bin/apptainer")], **told(plain, scratch, mode=mode, target="/data/here"))
+    assert printed(folder) == f"{plain}:/data/here{suffix} /data/here\n"
 
 
 def test_data_takes_nobody_elses_place(bench: Any, files: Path, scratch: Path, tmp_path: Path) -> None:
@@ -249,22 +309,20 @@ def test_an_upload_that_would_replace_a_file_fails_the_run_unless_it_may(bench: 
 
 
 def test_a_run_that_is_canceled_while_it_downloads_leaves_nothing(bench: Any, tmp_path: Path, scratch: Path, wait_until: WaitUntil) -> None:
-    """A pipe among the data never ends, so the copy does not either."""
-    folder_of_data = tmp_path / "endless"
+    """Of thousands of files the first few have been copied by then."""
+    folder_of_data = tmp_path / "much"
     folder_of_data.mkdir()
-    (folder_of_data / "a").write_text("a")
-    listed = manifest(folder_of_data, ["a"])
-    (folder_of_data / "a").unlink()
-    os.mkfifo(folder_of_data / "a")
-    writer = os.open(folder_of_data / "a", os.O_RDWR)
+    names = [f"{number}" for number in range(6000)]
+    (folder_of_data / "0").write_bytes(bytes(1 << 16))
+    for name in names[1:]:
+        (folder_of_data / name).hardlink_to(folder_of_data / "0")
+    listed = manifest(folder_of_data, names)
     folder = bench.prepare(SHOW, **told(folder_of_data, scratch, mode="download", manifest=str(listed)))
     controller = bench.start(folder)
-    wait_until(lambda: bool(list(scratch.glob("*/*.a0/d.tmp/a"))))
+    wait_until(lambda: bool(list(scratch.glob("*/*.a0/d.tmp/0"))))
     began = time.monotonic()
     controller.send_signal(signal.SIGTERM)
-    os.write(writer, b"x")
     controller.wait(30)
-    os.close(writer)
     assert time.monotonic() - began < 10
     assert ended(folder)["status"] == "Canceled"
     assert list(scratch.iterdir()) == []

@@ -40,7 +40,9 @@ def test_every_workspace_has_a_default_datastore_to_put_data_into(workspace: Wor
     reference = default.upload(mnist, "mnist")
     assert sorted(path.name for path in reference.place.rglob("*.gz")) == ["a.gz", "b.gz", "c.gz"]
     (mnist / "a.gz").write_text("new")
-    default.upload(mnist, "mnist")
+    with pytest.warns(UserWarning, match=r"upload: a.gz and 3 more files are there already and not replaced"):
+        default.upload(mnist, "mnist")
+    default.upload_files([mnist / "a.gz"], target_path="mnist", show_progress=False)
     assert (reference.place / "a.gz").read_text() == "a.gz"
     default.upload(mnist, "mnist", overwrite=True)
     assert (reference.place / "a.gz").read_text() == "new"
@@ -246,6 +248,13 @@ def test_files_are_taken_skipped_and_split(mnist: Path) -> None:
     with pytest.raises(SpecError, match=r"FileDataset\.partition_by is not there"):
         files.partition_by()
     assert not hasattr(files, "nonsense")
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, True, "2"])
+def test_a_count_of_files_is_a_whole_number(mnist: Path, count: Any) -> None:
+    for choose in (Dataset.File.from_files(mnist).take, Dataset.File.from_files(mnist).skip):
+        with pytest.raises(SpecError, match="the count is"):
+            choose(count)
 
 
 def test_files_are_downloaded_and_mounted_here(mnist: Path, tmp_path: Path) -> None:

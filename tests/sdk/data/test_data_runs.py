@@ -101,6 +101,8 @@ def test_outputs_are_registered_when_a_run_has_completed_and_only_then(workspace
     made = Dataset.get_by_name(workspace, "made")
     assert (made.to_path(), made.description, made.tags) == (["/x.csv"], "what it made", {"k": "v", "run_id": run.id, "output": "o"})
     assert run.get_properties()["hpcest.output.o"] == f"made:1 {made.digest}"
+    (told,) = run.get_details()["outputDatasets"]
+    assert (told["identifier"], told["outputDetails"]["path"]) == ({"savedId": "made:1"}, str(store.place(f"made/{run.id}")))
     assert sorted(os.listdir(store.place("made"))) == sorted([failed.id, run.id])
     ran(workspace, WRITE, script_params=[OutputFileDatasetConfig("own").register_on_complete("made")])
     assert Dataset.get_by_name(workspace, "made").version == 2
@@ -233,7 +235,7 @@ def test_a_registered_dataset_is_an_option_of_the_command_line(workspace: Worksp
 # ------------------------------------------------------------------ tables
 def test_a_table_is_a_recipe_that_the_record_keeps(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a;b\n1;2\n")
-    options = {"separator": ";", "set_column_types": {"a": DataType.to_float(), "b": int}, "validate": True}
+    options: dict[str, Any] = {"separator": ";", "set_column_types": {"a": DataType.to_float(), "b": int}, "validate": True}
     table = Dataset.Tabular.from_delimited_files(
         str(tmp_path / "t.csv"), **options, header=PromoteHeadersBehavior.ALL_FILES_HAVE_SAME_HEADERS
     )
@@ -257,7 +259,9 @@ def test_what_tables_can_not_do_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path / "t.csv")
     for keywords, message in (
         ({"seperator": ";"}, "from_delimited_files has no keyword 'seperator'"),
-        ({"partition_format": "{x}"}, "partition_format is not there for tables"),
+        ({"partition_format": "x.csv"}, "names no column"),
+        ({"partition_format": "{x}/{x}.csv"}, "has two columns .x."),
+        ({"partition_format": "{x"}, "has a stray"),
         ({"set_column_types": {"a": complex}}, "the type of column 'a' is"),
     ):
         with pytest.raises(SpecError, match=message):

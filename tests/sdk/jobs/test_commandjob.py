@@ -20,11 +20,12 @@ from hpcest.sdk.jobs.file import load_job as spec_of_file
 from hpcest.sdk.jobs.types import Input, MpiDistribution, Output, PyTorchDistribution, RayDistribution, TensorFlowDistribution
 
 LEAST: dict[str, Any] = {"command": "x"}
+SCHEMA = "$schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json\n"
 
 
 def same(job: CommandJob, text: str, project: Path, workspace: Workspace) -> RunSpec:
-    """The spec of a job in Python, which is that of a job file with the ``text``."""
-    (project / "job.yml").write_text(text)
+    """The spec of a job in Python, which is that of a job file of Azure ML's with the ``text``."""
+    (project / "job.yml").write_text(SCHEMA + text)
     spec = job.compile(workspace)
     assert spec == spec_of_file(project / "job.yml", assets=WorkspaceAssets(workspace.context))
     return spec
@@ -165,6 +166,9 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line(project: Path, workspace:
     (project / "job.yml").write_text("command: x\ninputs:\n  d:\n    paht: 1\n")
     with pytest.raises(ConfigError, match=r"job.yml:4: key in inputs.d 'paht' is not known"):
         load_job("job.yml")
+    (project / "job.yml").write_text("")
+    with pytest.raises(ConfigError, match=r"job.yml:1: the job has neither 'command' nor 'script'"):
+        load_job("job.yml").compile(workspace)
     (project / "job.yml").write_text("command: x ${{inputs.y}}\n")
     job = load_job("job.yml")
     with pytest.raises(ConfigError, match=r"job.yml:1: \$\{\{inputs.y\}\} is not known"):
@@ -232,10 +236,26 @@ def test_what_only_azure_has_is_warned_of(project: Path, workspace: Workspace) -
         job.compile(workspace)
     told = sorted(str(one.message).split(" has no effect")[0] for one in caught)
     assert told == [
-        "command(): identity: identity",
-        "command(): queue_settings: queue_settings",
-        "command(): resources.shm_size: resources.shm_size",
+        "command(): identity",
+        "command(): queue_settings",
+        "command(): resources.shm_size",
     ]
+    assert {one.filename for one in caught} == {__file__}
+
+
+def test_a_job_without_code_runs_in_an_empty_folder(project: Path, workspace: Workspace) -> None:
+    """A script has to be somewhere; and a file beside hpcest's own job files is there."""
+    (project / "a.py").touch()
+    with pytest.warns(OffAzureWarning, match=r"command\(\): command: 'a.py' will not be there: the job has no code; write code: \. to"):
+        source = Path(command(command="python a.py").compile(workspace).source)
+    assert (source.is_relative_to(workspace.folder.home), [path.name for path in source.iterdir()]) == (True, [".no-code"])
+    assert command(script="a.py").compile(workspace).source == str(project)
+    assert command(command="python a.py", code=".").compile(workspace).source == str(project)
+    (project / "own.yml").write_text("command: python a.py\n")
+    (project / "azures.yml").write_text(f"{SCHEMA}command: echo x\n")
+    assets = WorkspaceAssets(workspace.context)
+    assert [spec_of_file(project / name, assets=assets).source for name in ("own.yml", "azures.yml")] == [str(project), str(source)]
+    assert [load_job(name).compile(workspace).source for name in ("own.yml", "azures.yml")] == [str(project), str(source)]
 
 
 def test_an_experiment_takes_a_job(project: Path, workspace: Workspace) -> None:

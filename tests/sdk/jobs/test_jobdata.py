@@ -214,10 +214,12 @@ def test_outputs_that_are_refused(text: str, message: str, folder: Path) -> None
     assert refused(folder, f"outputs:\n  o: {text}")[0] == f"3: {message}"
 
 
-def test_a_model_among_the_outputs_is_registered_by_hand(folder: Path) -> None:
+@pytest.mark.parametrize("kind", ["mlflow_model", "custom_model", "triton_model"])
+def test_a_model_among_the_outputs_becomes_a_version_of_it(kind: str, folder: Path) -> None:
     told: list[str] = []
-    assert loaded(folder, "outputs:\n  o: {type: mlflow_model, name: iris}", told=told).outputs == {"o": DataOutput()}
-    assert told == [f"{folder}/job.yml:3: no model is registered when the run ends; do it then: run.register_model('iris', 'outputs/o')"]
+    text = f"outputs:\n  o: {{type: {kind}, name: iris, version: 3, description: d, tags: {{a: b}}}}"
+    assert loaded(folder, text, told=told).outputs == {"o": DataOutput(model="iris", description="d", tags={"a": "b"})}
+    assert told == [f"{folder}/job.yml:3: outputs.o.version has no effect: hpcest counts the versions of 'iris'"]
 
 
 def test_the_value_of_a_variable_that_only_the_node_knows(folder: Path) -> None:

@@ -50,6 +50,7 @@ def test_an_environment_in_a_file_of_its_own(text: str, tmp_path: Path) -> None:
             "environment: azureml://registries/azureml/environments/sklearn-1.5/labels/latest",
             "'azureml://registries/azureml/environments/sklearn-1.5/labels/latest' is kept on Azure",
         ),
+        ("environment: AzureML-sklearn-1.0-cpu@latest", "'AzureML-sklearn-1.0-cpu@latest' is kept on Azure"),
     ],
 )
 def test_environments_that_are_not_there(text: str, message: str, tmp_path: Path) -> None:

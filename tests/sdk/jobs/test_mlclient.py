@@ -13,6 +13,8 @@ import pytest
 from hpcest import Run, Workspace
 from hpcest.errors import HpcestError, RunFailedError, SpecError, UnknownNameError, UsageError, WorkspaceError
 from hpcest.kit.files import write_json
+from hpcest.lifecycle.data.outputs import register_outputs
+from hpcest.lifecycle.watch import look_at
 from hpcest.model.spec import DataInput
 from hpcest.onnode import processes
 from hpcest.sdk.azure import OffAzureWarning
@@ -21,7 +23,7 @@ from hpcest.sdk.jobs.command import command, load_job
 from hpcest.sdk.jobs.entities import BuildContext, Data, Environment, Model
 from hpcest.sdk.jobs.names import taken
 from hpcest.sdk.jobs.submitted import Job
-from hpcest.sdk.jobs.types import Input, ListViewType, Output
+from hpcest.sdk.jobs.types import Input, ListViewType, Output, PyTorchDistribution
 
 MakeRun = Callable[..., Run]
 SCRIPT = """\
@@ -54,6 +56,7 @@ def test_a_job_from_its_submission_to_its_files(client: MLClient, project: Path)
     job = command(
         name="first",
         command="python read.py ${{inputs.d}} ${{outputs.m}}",
+        code=".",
         environment="host",
         inputs={"d": Input(type="uri_file", path="x.txt", mode="download"), "lr": 0.1},
         outputs={"m": Output()},
@@ -243,8 +246,8 @@ def test_checking_a_job(client: MLClient, project: Path) -> None:
 
 def test_what_only_a_cloud_has_is_refused_by_its_name(client: MLClient, made_run: MakeRun) -> None:
     run = made_run()
-    with pytest.raises(HpcestError, match=r"jobs\.show_services: hpcest opens no services"):
-        client.jobs.show_services(run.id)
+    with pytest.warns(OffAzureWarning, match=f"jobs.show_services: no effect here: services .*'hpcest show {run.id}' names the nodes"):
+        assert client.jobs.show_services(run.id) == {}
     with pytest.raises(AttributeError, match="MLClient has no 'online_endpoints' here: hpcest does not deploy models"):
         _ = client.online_endpoints
     with pytest.raises(AttributeError, match="MLClient has no 'job', but jobs, data"):
@@ -338,6 +341,19 @@ def test_compute_targets(client: MLClient) -> None:
     assert [*client.compute.list(compute_type="slurm")] == []
 
 
+def test_the_workspace_of_a_client(client: MLClient) -> None:
+    """Programs ask it for MLflow's address."""
+    (found,) = client.workspaces.list()
+    assert found == client.workspaces.get() == client.workspaces.get(client.workspace_name)
+    assert found.id.split("/")[2] == ""
+    assert (found.name, found.mlflow_tracking_uri) == ("lab", client.workspace.get_mlflow_tracking_uri())
+    assert (client.subscription_id, client.resource_group_name, found.resource_group) == ("", "", "")
+    with pytest.raises(UnknownNameError, match="workspace 'other' is not known"):
+        client.workspaces.get("other")
+    with pytest.raises(SpecError, match="a workspace is a directory"):
+        client.workspaces.begin_create(object())
+
+
 # ---------------------------------------------------------------------- opening one
 def test_the_client_of_a_workspace(workspace: Workspace, project: Path) -> None:
     with pytest.warns(OffAzureWarning, match="MLClient: no effect here: credential"):
@@ -351,6 +367,59 @@ def test_the_client_of_a_workspace(workspace: Workspace, project: Path) -> None:
         MLClient(workspace_name="other")
     with pytest.raises(SpecError, match="has no keyword 'workspce'"):
         MLClient(workspce="x")
+
+
+def test_what_a_job_was_asked_for(client: MLClient, made_run: MakeRun) -> None:
+    run = made_run(
+        source="/src",
+        environment={"kind": "host"},
+        environment_variables={"A": "b"},
+        distribution={"kind": "pytorch"},
+        resources={"nodes": 2, "procs_per_node": 4, "gpus": 1, "time": 60},
+    )
+    job = client.jobs.get(run.id)
+    assert (job.code, job.environment, job.environment_variables) == ("/src", "host", {"A": "b"})
+    assert (job.distribution, job.limits.timeout) == (PyTorchDistribution(4), 60)
+    asked = job.resources
+    assert (asked.instance_count, asked.procs_per_node, asked.cpus, asked.gpus, asked.memory) == (2, 4, None, 1, None)
+    plain = client.jobs.get(made_run().id)
+    assert (plain.distribution, plain.limits.timeout, plain.resources.instance_count) == (None, None, 1)
+
+
+def test_a_model_among_the_outputs_is_registered_when_its_job_completed(client: MLClient, project: Path, tmp_path: Path) -> None:
+    """Once, with the run that it comes from, wherever it was written; not that of a job that failed, nor one that is empty."""
+    outputs = {
+        "m": Output(type="mlflow_model", name="iris", description="of irises"),
+        "far": Output(type="custom_model", name="far", path=tmp_path / "far", mode="upload"),
+        "none": Output(type="custom_model", name="none"),
+    }
+    line = "echo w > ${{outputs.m}}/weights; mkdir ${{outputs.far}}/in; echo w > ${{outputs.far}}/in/weights"
+    job = command(command=line, environment="host", outputs=outputs)
+    made = client.jobs.create_or_update(job)
+    client.jobs.stream(made.name)
+    assert client.jobs.get(made.name).properties["hpcest.output.m"] == "iris:1"
+    model = client.models.get("iris")
+    assert (model.run_id, model.description, Path(model.path, "weights").read_text()) == (made.id, "of irises", "w\n")
+    assert Path(client.models.get("far").path, "in", "weights").read_text() == "w\n"
+    assert (made.outputs["m"].type, made.outputs["m"]["name"]) == ("custom_model", "iris")
+    context = client.workspace.context
+    again = register_outputs(context, look_at(context, context.workspace.run(made.id)))
+    assert again == [f"run {made.id}: output 'none' was not registered: nothing was written to {made.run.folder}/outputs/none"]
+    with pytest.raises(KeyError):
+        _ = made.outputs["m"]["nme"]
+    failing = client.jobs.create_or_update(command(command=f"{line}; exit 1", environment="host", outputs=outputs))
+    with pytest.raises(RunFailedError):
+        client.jobs.stream(failing.name)
+    job.inputs["again"] = 1
+    client.jobs.stream(client.jobs.create_or_update(job).name)
+    assert sorted((model.name, model.version) for model in client.models.list("iris")) == [("iris", 1), ("iris", 2)]
+    assert {model.name for model in client.models.list()} == {"iris", "far"}
+
+
+def test_the_name_of_a_model_is_checked_before_its_job_is_submitted(client: MLClient, project: Path) -> None:
+    job = command(command="true", environment="host", outputs={"m": Output(type="custom_model", name="a:b")})
+    with pytest.raises(SpecError, match="'a:b' can't be the name of a model"):
+        client.jobs.create_or_update(job)
 
 
 def test_a_job_knows_nothing_that_others_change(client: MLClient, made_run: MakeRun) -> None:

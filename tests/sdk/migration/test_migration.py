@@ -108,6 +108,23 @@ def test_a_module_that_keeps_its_name_is_not_hidden() -> None:
     assert [left.line for left in piece.left] == [3, 5]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import azureml.core\nprint(azureml.core.VERSION, azureml.core.runconfig.DEFAULT_CPU_IMAGE)\n",
+        "import azureml.core as aml\nfrom azureml import core\naml.Run, aml.Webservice\ncore.Run\ncore.Webservice\n",
+        "import azureml.core, azureml.exceptions\nazureml.core.Run, azureml.exceptions.Nothing\n",
+        "import azureml.telemetry, azureml.mlflow\n",
+    ],
+)
+def test_what_was_rewritten_stays_as_it_is(text: str) -> None:
+    """Also where a module stays beside hpcest's names."""
+    once = one(text)
+    again = one(once.text)
+    assert (again.text, again.changes) == (once.text, 0)
+    assert [left.name for left in again.left] == [left.name for left in once.left]
+
+
 def test_what_hpcests_classes_lack_is_named() -> None:
     """A method of a class is looked up, also through a module; what an object has is not known."""
     piece = one(
@@ -115,6 +132,7 @@ def test_what_hpcests_classes_lack_is_named() -> None:
         "azureml.core.Workspace.from_confg()\nR.get_context().nothing()\nModel.register\n"
     )
     assert [(left.line, left.name) for left in piece.left] == [(3, "Model.deploy"), (4, "Run.get_contex"), (5, "Workspace.from_confg")]
+    assert piece.left[0].why.startswith("hpcest does not deploy models; ")
     assert piece.left[1].why == "hpcest's Run has no get_contex; did you mean 'get_context'?"
 
 

@@ -93,15 +93,13 @@ def test_without_one_the_estimators_packages_are_changed(project: Path, workspac
     environment = view(estimator).environment
     environment.python.conda_dependencies.add_pip_package("scipy")
     environment.python.conda_dependencies.add_conda_package("python=3.11")
+    environment.python.conda_dependencies.add_channel("bioconda")
     environment.docker.enabled = True
     environment.docker.base_image = "docker://debian:12"
     environment.environment_variables["A"] = "1"
     spec = spec_of(estimator, workspace)
-    assert (spec.environment.pip, spec.environment.conda, spec.environment.image) == (
-        ("numpy", "scipy"),
-        ("python=3.11",),
-        "docker://debian:12",
-    )
+    assert (spec.environment.pip, spec.environment.conda) == (("numpy", "scipy"), ("python=3.11",))
+    assert (spec.environment.channels, spec.environment.image) == (("bioconda",), "docker://debian:12")
     assert spec.environment_variables == {"A": "1"}
     environment.python.conda_dependencies = CondaDependencies.create(pip_packages=["pandas"])
     environment.docker.base_image = None
@@ -113,7 +111,6 @@ def test_without_one_the_estimators_packages_are_changed(project: Path, workspac
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda env: env.python.conda_dependencies.add_channel("bioconda"), "an estimator has no channels of its own, such as 'bioconda'"),
         (lambda env: setattr(env.python, "interpreter_path", "3.11"), "an estimator has no interpreter of its own, such as '3.11'"),
         (lambda env: setattr(env.python, "base_conda_environment", "base"), "an estimator has no prefix of its own, such as 'base'"),
         (lambda env: setattr(env, "piip_packages", []), "estimator.run_config.environment has no keyword 'piip_packages'"),
@@ -177,6 +174,11 @@ def test_what_has_no_effect_is_told_at_once(project: Path, workspace: Workspace)
     with pytest.warns(OffAzureWarning, match=r"amlcompute\.vm_size \(choose a compute target") as caught:
         config.amlcompute.vm_size = "STANDARD_D2"
     assert caught[0].filename == __file__
+    with pytest.warns(OffAzureWarning, match=r"^estimator\.run_config\.environment: no effect here: spark\.precache_packages"):
+        view(Estimator(".")).environment.spark.precache_packages = False
+    with pytest.warns(OffAzureWarning, match=r"name \(the environment of an estimator is not registered\)"):
+        view(Estimator(".")).environment.name = "x"
+    assert view(Estimator(".")).environment.inferencing_stack_version is None
     with pytest.warns(OffAzureWarning, match="priority"):
         config.priority = 3
     with pytest.warns(OffAzureWarning, match="a run is always recorded"):

@@ -18,10 +18,12 @@ from hpcest.errors import ConfigError, HpcestError, SpecError, UnknownNameError
 from hpcest.kit.yamlfile import load
 from hpcest.model.spec import Command
 from hpcest.sdk.azure import OffAzureWarning
+from hpcest.sdk.distributed import Distributed
 from hpcest.sdk.runconfig.configuration import RunConfiguration
 from hpcest.sdk.runconfig.reading import snake
 from hpcest.sdk.runconfig.sections import DockerConfiguration, EnvironmentReference
 from hpcest.sdk.runconfig.writing import camel
+from hpcest.sdk.sections import ContainerRegistry
 
 #: A file with all of what Azure ML's SDK writes, as far as its defaults are known, and a few values of a user's.
 WRITTEN = """\
@@ -219,6 +221,36 @@ def test_what_no_file_can_hold_is_refused(project: Path) -> None:
     assert again.arguments[:4] == words[:4]
 
 
+def test_a_distribution_that_azure_ml_does_not_know_is_refused(project: Path) -> None:
+    """It would be lost."""
+
+    class Ring(Distributed):
+        """A plugin's."""
+
+        kind = "ring"
+
+    config = RunConfiguration("train.py")
+    config.distribute(Ring())
+    with pytest.raises(SpecError, match="a run configuration's file has no communicator for Ring"):
+        config.save(project, "x")
+    assert not (project / ".azureml" / "x").exists()
+
+
+@pytest.mark.parametrize("kind", ["auto", "apptainer"])
+def test_a_registry_comes_back_without_its_password(kind: str, project: Path) -> None:
+    """Which stands nowhere in the file, also where Azure ML's keys can't say all of an environment."""
+    config = RunConfiguration("train.py")
+    config.environment = Environment("e", image="lab/tool:1", kind=kind)
+    config.environment.registry = ContainerRegistry("r.io", "me", "s3cret")
+    file = Path(config.save(project, "x"))
+    again = RunConfiguration.load(file).environment
+    assert (again.registry, again.to_spec().image) == (ContainerRegistry("r.io", "me"), "docker://r.io/lab/tool:1")
+    assert "s3cret" not in file.read_text()
+    file.write_text(file.read_text().replace("password: null", "password: theirs"))
+    if kind == "auto":
+        assert RunConfiguration.load(file).environment.to_spec().image == "docker://me:theirs@r.io/lab/tool:1"
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -270,6 +302,7 @@ def test_where_files_lie(project: Path) -> None:
     assert config.save(name="x") == ".azureml/x"
     assert config.save("sub/my.yml") == "sub/my.yml"
     assert config.save("new folder", "y.runconfig") == "new folder/.azureml/y.runconfig"
+    assert RunConfiguration.load(".", "x.runconfig").script == "a.py"
     for folder in ("aml_config", "."):
         RunConfiguration(f"{Path(folder).name}.py").save(Path(folder) / "z.runconfig")
     assert RunConfiguration.load(".", "z").script == "aml_config.py"

@@ -43,7 +43,7 @@ def test_attributes_are_checked_when_they_are_set(project: Path, workspace: Work
         ("mpi", 2, "mpi must be a MpiConfiguration, not 2", "make one: hpcest.MpiConfiguration()"),
         ("history", {}, "history must be a HistoryConfiguration, not {}", "make one: hpcest.HistoryConfiguration()"),
         ("arguments", "--lr 1", "arguments must be a list or a dict, not '--lr 1'", "such as ['--lr', 0.1]"),
-        ("data", [1], "data must be a dict, not [1]", "such as data = {'name': …}"),
+        ("data", [1], "data must be a dict, not [1]", "such as data={'name': 'value'}"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_at_once(name: str, value: Any, message: str, hint: str) -> None:

@@ -24,6 +24,7 @@ OWN = {
     },
     "azureml.core.environment": {"DEFAULT_CPU_IMAGE": "NO_IMAGE", "DEFAULT_GPU_IMAGE": "NO_IMAGE"},
     "azureml.core.runconfig": {"DEFAULT_CPU_IMAGE": "NO_IMAGE", "DEFAULT_GPU_IMAGE": "NO_IMAGE"},
+    "azureml.telemetry": {"set_diagnostics_collection": "set_diagnostics_collection"},
 }
 
 
@@ -75,7 +76,17 @@ class Names(ModuleType):
 
     @property
     def __all__(self):
-        return sorted(name for name in NAMES.get(self.__name__, ()) if not name.startswith("_"))
+        names = {*NAMES.get(self.__name__, ()), *OWN.get(self.__name__, ())}
+        return sorted(name for name in names if not name.startswith("_") and _is_there(counterpart(self.__name__, name)[0]))
+
+
+def _is_there(where):
+    """Whether a star is to import what is in ``where``: not where that is a plugin which is not installed."""
+    if not where.startswith("hpcest_"):
+        return True
+    from importlib.util import find_spec
+
+    return find_spec(where) is not None
 
 
 def _find(module, name):

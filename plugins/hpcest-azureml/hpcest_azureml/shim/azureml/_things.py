@@ -6,6 +6,10 @@
 NO_IMAGE = None
 
 
+def set_diagnostics_collection(send_diagnostics=True, verbosity=None):
+    """Does nothing: hpcest reports nothing to anybody."""
+
+
 class AbstractAuthentication:
     """Takes what Azure ML's takes, and does nothing but say so once."""
 
