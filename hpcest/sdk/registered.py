@@ -123,11 +123,11 @@ def _refuse_secrets(spec: EnvironmentSpec) -> None:
     from hpcest.lifecycle.secrets import is_secret
 
     for line in (*spec.pip, *spec.channels, *spec.conda, spec.image, *spec.system, *spec.steps):
-        if has_secret(line) and "${" not in line:
-            raise SpecError(
-                f"an environment with a password in {strip(line)!r} can't be registered",
-                hint="write the URL with ${NAME}, whose value is taken from the variable NAME when it is built, or use ~/.netrc",
-            )
+        if has_secret(line) and ("${" not in line or line == spec.image):
+            hint = "write the URL with ${NAME}, whose value is taken from the variable NAME when it is built, or use ~/.netrc"
+            if line == spec.image:
+                hint = "name the image without it, and log in: apptainer registry login --username NAME docker://REGISTRY"
+            raise SpecError(f"an environment with a password in {strip(line)!r} can't be registered", hint=hint)
     for name, value in spec.variables.items():
         if is_secret(name) and value:
             raise SpecError(f"the variable {name} of the environment looks like a secret", hint="set it for the run: environment_variables")

@@ -261,6 +261,7 @@ def test_registered_versions(workspace: Workspace) -> None:
         ({"name": "a:1"}, "'a:1' can't be the name of an environment"),
         ({"name": "../x"}, "'../x' can't be the name of an environment"),
         ({"name": "x", "pip_packages": ["a @ https://u:pass-word@h/a.whl"]}, "with a password in 'a @ https://h/a.whl'"),
+        ({"name": "x", "image": "docker://u:${PASSWORD}@h/a"}, "with a password in 'docker://h/a'"),  # images take no variables
         ({"name": "x", "environment_variables": {"API_TOKEN": "x"}}, "the variable API_TOKEN of the environment looks like a secret"),
     ],
 )
