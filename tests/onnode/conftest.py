@@ -16,6 +16,8 @@ import pytest
 from hpcest.lifecycle.runtime import travelling_runtime
 from hpcest.model.folders import RunFolder, WorkspaceFolder
 from hpcest.onnode.ids import new_run_id
+from hpcest.onnode.record import put_json
+from hpcest.onnode.run import Run
 
 
 class Bench:
@@ -80,3 +82,13 @@ MakeBench = Callable[[], Bench]
 def bench(tmp_path: Path) -> Bench:
     """A workspace whose path has a space and quotes in it."""
     return Bench(tmp_path / "work space 'x\"")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that this process logs to."""
+    monkeypatch.delenv("HPCEST_STRICT_LOGGING", raising=False)
+    folder = tmp_path / "runs" / "abc12345"
+    folder.mkdir(parents=True)
+    put_json(str(folder / "run.json"), {"id": "abc12345", "spec": {"experiment": "iris"}})
+    return Run(folder)

@@ -9,18 +9,7 @@ from typing import Any
 
 import pytest
 
-from hpcest.onnode.record import put_json
 from hpcest.onnode.run import Run
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run that this process logs to."""
-    monkeypatch.delenv("HPCEST_STRICT_LOGGING", raising=False)
-    folder = tmp_path / "runs" / "abc12345"
-    folder.mkdir(parents=True)
-    put_json(str(folder / "run.json"), {"id": "abc12345", "spec": {"experiment": "iris"}})
-    return Run(folder)
 
 
 def test_an_upload_does_not_leave_the_run_by_a_link(run: Run, tmp_path: Path) -> None:

@@ -10,16 +10,6 @@ from hpcest.onnode.record import put_json
 from hpcest.onnode.run import Run
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run that this process logs to."""
-    monkeypatch.delenv("HPCEST_STRICT_LOGGING", raising=False)
-    folder = tmp_path / "runs" / "abc12345"
-    folder.mkdir(parents=True)
-    put_json(str(folder / "run.json"), {"id": "abc12345", "spec": {"experiment": "iris"}})
-    return Run(folder)
-
-
 def test_children_of_what_can_not_be_counted(run: Run) -> None:
     """Values may come from anywhere; a number is one, and a value needs its tag's name."""
     children = run.create_children(tag_key="fold", tag_values=(fold for fold in "ab"))

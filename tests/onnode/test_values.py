@@ -5,24 +5,12 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpcest.onnode.events import read_run
-from hpcest.onnode.record import put_json
 from hpcest.onnode.run import Run
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run that this process logs to."""
-    monkeypatch.delenv("HPCEST_STRICT_LOGGING", raising=False)
-    folder = tmp_path / "runs" / "abc12345"
-    folder.mkdir(parents=True)
-    put_json(str(folder / "run.json"), {"id": "abc12345", "spec": {"experiment": "iris"}})
-    return Run(folder)
 
 
 class Tensor:
