@@ -44,16 +44,17 @@ def list_(name: str | None, latest: bool, as_json: bool) -> None:
     if as_json:
         output.print_json([model.serialize() for model in found])
         return
-    rows = [
-        (model.name, model.version, output.age(model.created_time), model.run_id, model.framework, _tags(model), model.description)
-        for model in found
-    ]
+    rows = [(model.name, model.version, _age(model), model.run_id, model.framework, _tags(model), model.description) for model in found]
     output.table(
         ("name", "version", "registered", "run", "framework", "tags", "description"),
         rows,
         empty=f"no model is called {name!r}" if name else "no models are registered",
         keep=("name", "run"),
     )
+
+
+def _age(model: Model) -> str:
+    return output.age(model.created_time.timestamp())
 
 
 def _tags(model: Model) -> str:

@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 import uuid
+from datetime import datetime, timezone
 from pathlib import Path
 
 from hpcest.onnode import versions as numbered
@@ -260,7 +261,8 @@ class Version:
         self.id = "%s:%d" % (self.name, self.version)
         self.path = os.path.join(folder, "data", facts.get("file", "")) if self.version else folder
         self.url = Path(os.path.abspath(self.path)).as_uri()
-        self.created_time, self.run_id = float(facts.get("created") or 0.0), facts.get("run_id") or ""
+        self.created_time = datetime.fromtimestamp(float(facts.get("created") or 0.0), timezone.utc)
+        self.run_id = facts.get("run_id") or ""
         self.framework, self.framework_version = facts.get("framework") or "", facts.get("framework_version") or ""
 
     def _now(self):

@@ -7,6 +7,7 @@ import inspect
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -58,7 +59,7 @@ class Model(ModelEdits, metaclass=_Serving):
     """One version of a registered model: ``Model(workspace, 'iris')`` is the latest, ``Model(workspace, id='iris:3')`` the third.
 
     ``tags``, ``properties``, ``run_id`` and ``model_framework`` narrow the choice. Its attributes are ``name``,
-    ``version``, ``id``, ``tags``, ``properties``, ``description``, ``created_time`` (seconds since the epoch),
+    ``version``, ``id``, ``tags``, ``properties``, ``description``, ``created_time``,
     ``run_id``, ``framework``, ``framework_version``. Raises UnknownNameError if there is none such.
     """
 
@@ -99,9 +100,9 @@ class Model(ModelEdits, metaclass=_Serving):
         return f"{self.name}:{self.version}"
 
     @property
-    def created_time(self) -> float:
-        """When it was registered, in seconds since the epoch."""
-        return float(self._facts.get("created", 0.0))
+    def created_time(self) -> datetime:
+        """When it was registered, in UTC."""
+        return datetime.fromtimestamp(float(self._facts.get("created", 0.0)), timezone.utc)
 
     @property
     def run_id(self) -> str:
@@ -289,7 +290,7 @@ class Model(ModelEdits, metaclass=_Serving):
             "name": self.name,
             "version": self.version,
             "id": self.id,
-            "created": self.created_time,
+            "created": float(self._facts.get("created", 0.0)),
             "description": self.description,
             "run_id": self.run_id,
             "framework": self.framework,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def test_a_file_of_a_run(workspace: Workspace, made_run: MakeRun, project: Path)
         model_framework_version="1.5", description="a tree",
     )  # fmt: skip
     made = model.serialize()
-    assert made.pop("created") == pytest.approx(model.created_time)
+    assert made.pop("created") == pytest.approx(model.created_time.timestamp(), abs=1e-5)
+    assert model.created_time.utcoffset() == timedelta(0)
     assert made == {
         "name": "iris", "version": 1, "id": "iris:1", "run_id": run.id, "framework": "sklearn", "framework_version": "1.5",
         "description": "a tree", "tags": {"kind": "tree"}, "properties": {"depth": "3"},
