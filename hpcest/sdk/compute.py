@@ -10,12 +10,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from hpcest.errors import SpecError, UnknownNameError
 from hpcest.sdk.azure import unknown_keyword
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from hpcest.sdk.run import Run
     from hpcest.sdk.workspace import Workspace
 
@@ -63,7 +65,7 @@ class ComputeStatus:
 class ComputeTarget:
     """A named configuration of a backend: ``ComputeTarget(workspace, 'gpu')``. Raises ComputeTargetException.
 
-    ``name`` is what it is called, ``type`` its backend.
+    ``name`` is what it is called, ``type`` its backend. One of Slurm is an ``AmlCompute``.
     """
 
     workspace: Workspace
@@ -71,6 +73,12 @@ class ComputeTarget:
     type: str
     provisioning_state = "Succeeded"
     provisioning_errors: tuple[str, ...] = ()
+
+    def __new__(cls, workspace: Workspace, name: str) -> Self:
+        """A target of Slurm is an ``AmlCompute``: programs for Azure ML ask whether it is one."""
+        target = workspace.context.config.compute.get(name)
+        kind: Any = AmlCompute if cls is ComputeTarget and target is not None and target.backend == "slurm" else cls
+        return cast("Self", super().__new__(kind))
 
     def __init__(self, workspace: Workspace, name: str) -> None:
         config = workspace.context.config

@@ -162,6 +162,16 @@ def test_a_slurm_that_fails_is_none(targets: Workspace, tmp_path: Path, monkeypa
     assert (AmlCompute(targets, "gpu").list_nodes(), AmlCompute.supported_vmsizes(targets)) == ([], [])
 
 
+def test_a_target_of_slurm_is_what_programs_ask_for(targets: Workspace) -> None:
+    """``type(target) is AmlCompute`` decides in notebooks whether one is made."""
+    kinds = {name: type(target) for name, target in targets.compute_targets.items()}
+    assert (kinds["local"], kinds["gpu"]) == (ComputeTarget, AmlCompute)
+    assert type(ComputeTarget(targets, "gpu")) is AmlCompute
+    assert type(AmlCompute(targets, "local")) is AmlCompute
+    with pytest.raises(ComputeTargetException):
+        ComputeTarget(targets, "nobody's")
+
+
 def test_changes_are_made_in_the_configuration(targets: Workspace) -> None:
     night = AmlCompute(targets, "night")
     for change, words in ((night.delete, "deleted"), (night.detach, "detached")):
