@@ -10,6 +10,8 @@ _CHECKPOINT_PART, _HURRY_S = 0.8, 5.0
 _LATE_S = 3.0
 #: Exit codes that don't speak against another attempt after a warning: fine, "try again" (sysexits.h).
 _GOES_ON = (0, os.EX_TEMPFAIL)
+#: What a shell says of a program that SIGTERM has ended.
+_BY_TERM = 128 + signal.SIGTERM
 
 
 class Ending:
@@ -54,9 +56,12 @@ class Ending:
             self.ask("cancel")
             return
         self._told_by_slurm = True
-        # Slurm may yet requeue what was preempted or lost a node, and what could not be asked is not known.
-        self.ask(why or "outside", state=state, final=why in ("cancel", "timeout", "memory"))
+        self._ask_as_slurm_does(why or "outside", state)
         self.controller.note()
+
+    def _ask_as_slurm_does(self, why, state):
+        # Slurm may yet requeue what was preempted or lost a node, and what could not be asked is not known.
+        self.ask(why, state=state, final=why in ("cancel", "timeout", "memory"))
 
     def _warned(self):
         """The time limit comes near (or a preemption): the ranks get the signal that the user chose."""
@@ -112,12 +117,8 @@ class Ending:
         outcome = self.controller.outcome
         if self.launch.get("per") == "node":
             outcome["per"] = "node"
-        ended = self.controller.ranks.ended
-        if self.why is None and outcome.get("rank") in ended:
-            named = cause.get("named") or [outcome["rank"]]
-            rank, code, number = culprit.first_failed(self.launch, self.controller.attempt, named, ended)
-            if rank != outcome["rank"]:
-                outcome.update(rank=rank, rc=code, signal=number)
+        self._hear_late(outcome)
+        self._find_culprit(outcome, cause)
         if self.why is None and cause.get("node_failed"):
             outcome.update(why="node", node=cause["node_failed"], final=False)
         elif self.why is None and cause.get("not_launched"):
@@ -133,3 +134,19 @@ class Ending:
             outcome.update(why="spent", limit=self._spent)  # it stopped for a checkpoint, which is not to be complete
         if cause.get("node"):
             outcome.setdefault("node", cause["node"])
+
+    def _hear_late(self, outcome):
+        """Slurm tells the ranks to end too, and may tell them first."""
+        if self.why is None and self.controller.job and (outcome.get("signal") == signal.SIGTERM or outcome["rc"] == _BY_TERM):
+            why, state = self.controller.job.why_ended()
+            if why:
+                self._ask_as_slurm_does(why, state)
+
+    def _find_culprit(self, outcome, cause):
+        """Have the outcome be that of the rank that failed first; the others follow it."""
+        ended = self.controller.ranks.ended
+        if self.why is None and outcome.get("rank") in ended:
+            named = cause.get("named") or [outcome["rank"]]
+            rank, code, number = culprit.first_failed(self.launch, self.controller.attempt, named, ended)
+            if rank != outcome["rank"]:
+                outcome.update(rank=rank, rc=code, signal=number)
