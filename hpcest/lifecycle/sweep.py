@@ -86,7 +86,7 @@ class _Sweep:
         for path in left:
             needed.update(_named_in(path))
         for shelf in _entries(self.workspace.objects):
-            for path in _entries(shelf):
+            for path in _entries(shelf, hidden=True):  # what killed writers have left too
                 if shelf.name + path.name not in needed:
                     self._take(path, "objects")
         for path in _entries(self.workspace.home / "data" / "manifests"):
@@ -151,9 +151,9 @@ def _named_in(manifest: Path) -> Iterable[str]:
         raise HpcestError(f"{manifest} can't be read: {error}", hint="its snapshot is lost; remove the file, and sweep again") from error
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, less what is being written; nothing where it is not there."""
+def _entries(folder: Path, *, hidden: bool = False) -> list[Path]:
+    """What is in a folder, less what is being written, unless ``hidden``; nothing where it is not there."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if hidden or not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []

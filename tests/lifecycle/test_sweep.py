@@ -103,6 +103,16 @@ def test_lists_of_data_go_with_the_runs_that_had_them(site: Site) -> None:
     assert [file["name"] for file in json.loads(site.cli("data", "show", "kept", "--files", "--json").ok().out)] == ["a.csv"]
 
 
+def test_what_killed_writers_have_left_goes(workspace: WorkspaceFolder) -> None:
+    shelf = workspace.objects / "ab"
+    shelf.mkdir(parents=True)
+    (shelf / ".0123.tmp").write_text("half")
+    assert sweep(workspace).objects == 0
+    aged(workspace.objects)
+    assert sweep(workspace).objects == 1
+    assert list(shelf.iterdir()) == []
+
+
 def test_what_is_young_stays(workspace: WorkspaceFolder, tmp_path: Path) -> None:
     """Who relies on a snapshot again makes it young, though nothing of it was written."""
     source = tmp_path / "source"
