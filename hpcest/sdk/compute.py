@@ -10,14 +10,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpcest.errors import SpecError, UnknownNameError
 from hpcest.sdk.azure import unknown_keyword
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from hpcest.sdk.run import Run
     from hpcest.sdk.workspace import Workspace
 
@@ -74,12 +72,6 @@ class ComputeTarget:
     provisioning_state = "Succeeded"
     provisioning_errors: tuple[str, ...] = ()
 
-    def __new__(cls, workspace: Workspace, name: str) -> Self:
-        """A target of Slurm is an ``AmlCompute``: programs for Azure ML ask whether it is one."""
-        target = workspace.context.config.compute.get(name)
-        kind: Any = AmlCompute if cls is ComputeTarget and target is not None and target.backend == "slurm" else cls
-        return cast("Self", super().__new__(kind))
-
     def __init__(self, workspace: Workspace, name: str) -> None:
         config = workspace.context.config
         if not name or name not in config.compute:
@@ -88,6 +80,8 @@ class ComputeTarget:
         self.workspace, self.name = workspace, target.name
         self.type = target.backend
         self._options = target.options
+        if type(self) is ComputeTarget and self.type == "slurm":
+            self.__class__ = AmlCompute  # programs for Azure ML ask whether it is one
 
     @classmethod
     def create(cls, workspace: Workspace, name: str, provisioning_configuration: Any = None) -> ComputeTarget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,7 @@ def test_a_target_of_slurm_is_what_programs_ask_for(targets: Workspace) -> None:
     assert (kinds["local"], kinds["gpu"]) == (ComputeTarget, AmlCompute)
     assert type(ComputeTarget(targets, "gpu")) is AmlCompute
     assert type(AmlCompute(targets, "local")) is AmlCompute
+    assert type(copy.deepcopy(targets.compute_targets["gpu"])) is AmlCompute
     with pytest.raises(ComputeTargetException):
         ComputeTarget(targets, "nobody's")
 
