@@ -92,19 +92,25 @@ def create_exclusively(path: Path, text: str) -> bool:
 def freshened(path: Path) -> bool:
     """Whether the file is there for who relies on it from now on: an old one is made young, so that no sweep takes it.
 
-    Somebody else's file is replaced by a copy. False for one that can't be read, or made young.
+    Somebody else's file is replaced by a copy. One that can't be made young at all is relied on as it is. False for one that is
+    not there, or can't be read.
     """
     try:
         found = os.stat(path)
-        if found.st_mtime >= time.time() - YOUNG_S:
-            return True
-        try:
-            os.utime(path)
-        except PermissionError:
-            with written_beside(path) as beside, open(path, "rb") as old, open(beside, "xb") as new:
-                while data := old.read(1 << 20):
-                    new.write(data)
-                os.fchmod(new.fileno(), found.st_mode & 0o777)
+        if found.st_mtime < time.time() - YOUNG_S:
+            try:
+                os.utime(path)
+            except PermissionError:
+                _renew(path, found.st_mode & 0o777)
         return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return os.access(path, os.R_OK)
+
+
+def _renew(path: Path, mode: int) -> None:
+    with written_beside(path) as beside, open(path, "rb") as old, open(beside, "xb") as new:
+        while data := old.read(1 << 20):
+            new.write(data)
+        os.fchmod(new.fileno(), mode)

@@ -181,3 +181,15 @@ def test_a_file_of_somebody_else_is_replaced_by_a_young_copy(foreign: Path, monk
     assert (foreign.stat().st_mtime > time.time() - 60, foreign.stat().st_mode & 0o777) == (True, 0o444)
     assert foreign.stat().st_ino != inode
     assert not freshened(foreign.with_name("nothing"))
+
+
+def test_a_file_that_can_not_be_made_young_is_relied_on(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of somebody else's, where only that one can write: nothing was submitted from there otherwise."""
+
+    def refuse(*words: object, **more: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr("hpcest.kit.files.written_beside", refuse)
+    assert freshened(foreign)
+    assert foreign.stat().st_mtime == 1
