@@ -27,11 +27,11 @@ def test_time_limits(cluster: ClusterSite) -> None:
     Without requeue the signal is a warning, and a run that doesn't heed it has TimedOut. All at once, since
     Slurm's shortest time limit is a minute.
     """
-    early = ["--time", "1", "--nodes", "2", "--signal", "USR1@50"]
+    early = ["--time", "1", "--nodes", "2", "--signal", "USR1@35"]  # an attempt has 25 seconds, also on a busy machine
     again = cluster.send(CHECKPOINT.replace("LAST", "1"), *early, "--max-requeues", "3")
     told = cluster.send(CHECKPOINT.replace("LAST", "9"), *early, "--max-requeues", "0")
     limit = cluster.send("time.sleep(300)\n", "--time", "1", "--nodes", "2", "--max-requeues", "0")
-    shown = cluster.ended(again, 100)
+    shown = cluster.ended(again, 150)
 
     assert verdict(shown) == ("Completed", "", 1), (shown, cluster.logs())
     assert cluster.starts(again) == ["0.0", "0.1", "1.0", "1.1"]
@@ -46,10 +46,10 @@ def test_time_limits(cluster: ClusterSite) -> None:
 def test_checkpoints_without_cgroups(bare_cluster: ClusterSite) -> None:
     """Where Slurm follows processes by their parents the signal reaches each rank's program all the same, and it alone."""
     program = "import subprocess\nchild = subprocess.Popen(['sleep', '300'])\n" + CHECKPOINT.replace("LAST", "1")
-    early = ["--time", "1", "--nodes", "2", "--signal", "USR1@50", "--max-requeues", "1"]
+    early = ["--time", "1", "--nodes", "2", "--signal", "USR1@35", "--max-requeues", "1"]
     run = bare_cluster.send(program.replace("sys.exit(0)", "print(child.poll(), flush=True); child.kill(); sys.exit(0)"), *early)
 
-    assert verdict(bare_cluster.ended(run, 120)) == ("Completed", "", 1), bare_cluster.logs()
+    assert verdict(bare_cluster.ended(run, 150)) == ("Completed", "", 1), bare_cluster.logs()
     assert bare_cluster.starts(run) == ["0.0", "0.1", "1.0", "1.1"]
     assert [bare_cluster.log(run, rank, ranks=2) for rank in (0, 1)] == ["goes on from nothing\nNone\n"] * 2
     assert [bare_cluster.log(run, rank, 1, ranks=2) for rank in (0, 1)] == ["goes on from 0\n"] * 2
