@@ -61,7 +61,8 @@ sys.stdout, sys.stderr = streams = Whole(sys.stdout), Whole(sys.stderr)
 try:
     main()
 except ChildFailedError as error:
-    first, failure = error.get_first_failure()
+    # Found dead at the same moment: one that was aborted because another has left did not begin it.
+    first, failure = min(error.failures.items(), key=lambda found: (found[1].timestamp, found[1].exitcode < 0))
     code, local_rank = failure.exitcode, str(failure.local_rank)
     how = "exited with code %d" % code if code >= 0 else "was ended by signal %d" % -code
     for stream in streams:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpcest.errors import SpecError, UnknownNameError
-from hpcest.frameworks.pytorch import PyTorch, PyTorchOptions
+from hpcest.frameworks.pytorch import _AGENT, PyTorch, PyTorchOptions
 from hpcest.model.folders import RunFolder
 from hpcest.model.plan import Activation, Program
 from hpcest.model.spec import Command, Distribution, Resources, RunSpec
@@ -261,6 +263,27 @@ def test_torchrun_that_fails(torch: Site) -> None:
     assert (known["status"], known["reason"], known["exit_code"]) == ("Failed", "UserError", 5)
     assert "rank 1 failed first on this node: it exited with code 5" in told
     assert told.rstrip().endswith("ValueError: this one began it")
+
+
+def test_who_is_aborted_because_another_has_left_did_not_begin_it(tmp_path: Path) -> None:
+    """torchrun counts in whole seconds, and may find both dead at once; that can't be had on demand."""
+    modules = {
+        **dict.fromkeys(("__init__", "../__init__", "elastic/__init__", "elastic/multiprocessing/__init__"), ""),
+        "run": "from torch.distributed.elastic.multiprocessing.errors import *\ndef main():\n    raise ChildFailedError()\n",
+        "elastic/multiprocessing/errors": """
+from types import SimpleNamespace
+def failure(rank, code): return SimpleNamespace(timestamp=1, exitcode=code, local_rank=rank)
+class ChildFailedError(Exception):
+    failures = {0: failure(0, -6), 1: failure(1, 5), 2: failure(2, -6)}
+""",
+    }
+    for name, text in modules.items():
+        path = tmp_path / "torch" / "distributed" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", _AGENT, "--log-dir=nowhere"], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, "rank 1 failed first on this node: it exited with code 5" in done.stderr) == (5, True), done.stderr
 
 
 def test_the_example(torch: Site) -> None:
