@@ -10,8 +10,9 @@ _CHECKPOINT_PART, _HURRY_S = 0.8, 5.0
 _LATE_S = 3.0
 #: Exit codes that don't speak against another attempt after a warning: fine, "try again" (sysexits.h).
 _GOES_ON = (0, os.EX_TEMPFAIL)
-#: What a shell says of a program that SIGTERM has ended.
-_BY_TERM = 128 + signal.SIGTERM
+#: What a shell says of a program that SIGTERM or SIGKILL has ended.
+_ENDS = (signal.SIGTERM, signal.SIGKILL)
+_BY_TERM = (128 + signal.SIGTERM, 128 + signal.SIGKILL)
 
 
 class Ending:
@@ -137,7 +138,7 @@ class Ending:
 
     def _hear_late(self, outcome):
         """Slurm tells the ranks to end too, and may tell them first."""
-        if self.why is None and self.controller.job and (outcome.get("signal") == signal.SIGTERM or outcome["rc"] == _BY_TERM):
+        if self.why is None and self.controller.job and (outcome.get("signal") in _ENDS or outcome["rc"] in _BY_TERM):
             why, state = self.controller.job.why_ended()
             if why:
                 self._ask_as_slurm_does(why, state)

@@ -51,6 +51,8 @@ class SlurmJob:
         for word in text.split() if code == 0 else ():
             if word.startswith("JobState="):
                 state = word[9:]
+            elif word == "Reason=TimeLimit" and state == "COMPLETING":
+                state = "TIMEOUT"  # while its processes are being ended
         if state == "RUNNING":
             return "", state
         if state in ALIVE:
