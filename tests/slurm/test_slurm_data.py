@@ -29,10 +29,10 @@ def scratch(cluster: ClusterSite) -> Path:
     return scratch
 
 
-def send(cluster: ClusterSite, scratch: Path, program: str, mode: str = "download") -> RunFolder:
-    """A run on two nodes with the dataset as its input."""
-    variables = ("--env-var", f"HPCEST_SCRATCH={scratch}")
-    return cluster.send(program, "-n", "2", "--distribution", "mpi", "--input", f"d=azureml:d:1,{mode}", *variables)
+def send(cluster: ClusterSite, scratch: Path, program: str, *options: str) -> RunFolder:
+    """A run on two nodes with the dataset as its input, which each of them copies."""
+    copied = ("--input", "d=azureml:d:1,download", "--env-var", f"HPCEST_SCRATCH={scratch}")
+    return cluster.send(program, "-n", "2", "--distribution", "mpi", *copied, *options)
 
 
 def test_both_nodes_find_their_copy_and_none_is_left(cluster: ClusterSite, scratch: Path) -> None:
@@ -45,18 +45,31 @@ def test_both_nodes_find_their_copy_and_none_is_left(cluster: ClusterSite, scrat
     assert (facts["dataset"], facts["version"], facts["files"], facts["digest"][:7]) == ("d", 1, 2, "sha256:")
 
 
-@pytest.mark.parametrize("how", ["cancel", "scancel", "kill"])
+@pytest.mark.parametrize("how", ["cancel", "scancel"])
 def test_copies_go_with_a_run_that_is_ended(cluster: ClusterSite, scratch: Path, how: str) -> None:
-    """Asked for by hpcest, by Slurm alone, and with a controller that gets no chance to do anything."""
+    """Asked for by hpcest, and by Slurm alone."""
     run = send(cluster, scratch, SHOW + "time.sleep(100)\n")
     cluster.until_started(run, "0.0", "0.1")
     assert list(scratch.glob("*/*.a0/d/a"))
     if how == "cancel":
         cluster.cli("cancel", run.id).ok()
     else:
-        cluster.slurm.run("scancel", *(["--batch", "--signal=KILL"] if how == "kill" else []), cluster.job(run))
+        cluster.slurm.run("scancel", cluster.job(run))
     cluster.until(lambda: not list(scratch.iterdir()))
     cluster.until(lambda: cluster.job(run) not in cluster.slurm.run("squeue", "-h", "-o", "%i"))
+
+
+def test_copies_of_a_run_that_was_killed_at_once_go_with_the_next_one_on_its_nodes(cluster: ClusterSite, scratch: Path) -> None:
+    """With the batch script Slurm kills srun, which may have Slurm kill what removes copies before it has."""
+    run = send(cluster, scratch, SHOW + "time.sleep(100)\n")
+    cluster.until_started(run, "0.0", "0.1")
+    job = cluster.job(run)
+    nodes = cluster.slurm.run("squeue", "-h", "-o", "%N", "-j", job).strip()
+    cluster.slurm.run("scancel", "--batch", "--signal=KILL", job)
+    cluster.until(lambda: job not in cluster.slurm.run("squeue", "-h", "-o", "%i"))
+    again = send(cluster, scratch, SHOW, "-S", f"nodelist={nodes}")
+    assert verdict(cluster.ended(again)) == ("Completed", "", 0)
+    assert list(scratch.iterdir()) == []
 
 
 def test_scratch_that_is_not_there_is_said_and_nothing_starts(cluster: ClusterSite, scratch: Path) -> None:

@@ -16,6 +16,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3)))
@@ -27,6 +28,7 @@ from hpcest.onnode.record import get_json
 from hpcest.onnode.workdir import for_each
 
 _CHUNK, _SPARE = 1 << 22, 16 << 20
+_LOOK_S = 1.0
 
 
 class Stopped(BaseException):
@@ -39,7 +41,7 @@ class Keeper:
     def __init__(self, orders):
         self.scratch, self.downloads, self.links = orders["scratch"], orders["downloads"], orders["links"]
         self.home = os.path.dirname(self.scratch)
-        self.stopped = threading.Event()
+        self.stopped = False
         self._made = []
         self._mine = ""
 
@@ -103,7 +105,7 @@ class Keeper:
     def _copy(self, name, source, target, entry, changed):
         try:
             with _file(source) as reading, open(target, "wb", buffering=0) as writing:
-                while not self.stopped.is_set():
+                while not self.stopped:
                     data = reading.read(_CHUNK)
                     if not data:
                         break
@@ -115,7 +117,7 @@ class Keeper:
             raise DataError("input %r: the file %s is gone; it was there when the run was submitted" % (name, source)) from None
         except OSError as error:
             raise DataError("input %r: %s can't be copied to %s: %s" % (name, source, self.home, error.strerror)) from error
-        if self.stopped.is_set():
+        if self.stopped:
             raise Stopped
         if (found.st_size, found.st_mtime_ns) != (entry[1], entry[2]):
             changed.append(source)
@@ -140,22 +142,23 @@ class Keeper:
         if not self._mine:
             return
         with self._locked():
-            _quietly(os.unlink, self._mine)
-            if not _users(self.scratch):
-                shutil.rmtree(self.scratch, ignore_errors=True)
-        if not os.path.isdir(self.scratch):
-            _quietly(os.unlink, self.scratch + ".lock")
+            if _users(self.scratch) == [self._mine]:
+                _clear(self.scratch)
+            else:
+                _quietly(os.unlink, self._mine)
         _quietly(os.rmdir, self.home)
 
     def _sweep(self):
         """Remove what keepers have left that were killed with their whole job."""
         for name in os.listdir(self.home):
-            path = os.path.join(self.home, name)
-            if not name.endswith(".lock") and path != self.scratch and os.path.isdir(os.path.join(path, ".users")):
-                users = _users(path)
-                if users and all(processes.alive(get_json(user) or {"host": ""}) is False for user in users):
-                    shutil.rmtree(path, ignore_errors=True)
-                    _quietly(os.unlink, path + ".lock")
+            path = os.path.join(self.home, name[:-5] if name.endswith(".lock") else name)
+            if path != self.scratch and _is_left(path):
+                try:
+                    with _Lock(path + ".lock", wait=False):
+                        if _is_left(path):
+                            _clear(path)
+                except OSError:
+                    pass  # it is being made now
 
 
 def _file(path):
@@ -168,26 +171,67 @@ def _file(path):
 
 
 class _Lock:
-    """Held by one keeper on a disk at a time. Where the disk knows no locks, by all."""
+    """Held by one keeper on a disk at a time. Where the disk knows no locks, by all. Raises BlockingIOError if it may not ``wait``."""
 
-    def __init__(self, path):
+    def __init__(self, path, wait=True):
         self.path = path
+        self.how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
 
     def __enter__(self):
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass
+        while True:
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self.descriptor, self.how)
+            except BlockingIOError:
+                os.close(self.descriptor)
+                raise
+            except OSError:
+                return
+            if _is_file(self.descriptor, self.path):
+                return
+            os.close(self.descriptor)  # who held it has removed the file
 
     def __exit__(self, kind, error, traceback):
         os.close(self.descriptor)
 
 
+def _is_file(descriptor, path):
+    """Whether it is still this file that has the name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
+
+
+def _is_left(scratch):
+    """Whether copies, or their lock, have no user any more. Marks of dead users are removed: other hosts of a shared disk can't tell."""
+    for user in _users(scratch):
+        if processes.alive(get_json(user) or {"host": ""}) is False:
+            _quietly(os.unlink, user)
+    if os.path.isdir(os.path.join(scratch, ".users")):
+        return not _users(scratch)
+    return not _names(scratch) and os.path.exists(scratch + ".lock")
+
+
+def _clear(scratch):
+    """Remove copies, and the marks of their users last: who is killed here leaves what is known as left."""
+    for name in _names(scratch):
+        if name != ".users":
+            shutil.rmtree(os.path.join(scratch, name), ignore_errors=True)
+    if set(_names(scratch)) <= {".users"}:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if not os.path.lexists(scratch):
+        _quietly(os.unlink, scratch + ".lock")
+
+
 def _users(scratch):
     folder = os.path.join(scratch, ".users")
+    return [os.path.join(folder, name) for name in _names(folder)]
+
+
+def _names(folder):
     try:
-        return [os.path.join(folder, name) for name in os.listdir(folder)]
+        return os.listdir(folder)
     except OSError:
         return []
 
@@ -248,12 +292,12 @@ def _say(**answer):
     sys.stdout.flush()
 
 
-def _stop_when_told(stopped):
-    """Raise Stopped in this thread at SIGTERM, and at the end of the standard input."""
+def _stop_when_told(keeper):
+    """Raise Stopped in this thread at SIGTERM, and at the end of the standard input, which may come while this handles the other."""
 
     def stop(number, frame):
-        if not stopped.is_set():
-            stopped.set()
+        if not keeper.stopped:  # a plain flag: an Event that is set again while it is being set waits for ever
+            keeper.stopped = True
             raise Stopped
 
     def listen():
@@ -274,13 +318,13 @@ def keep(orders):
     """Make, wait, remove. A problem is said, and waited with: the others are told to end then."""
     keeper = Keeper(orders)
     try:
-        _stop_when_told(keeper.stopped)
+        _stop_when_told(keeper)
         try:
             _say(notes=keeper.make())
         except (DataError, OSError) as error:
             _say(problem=str(error))
         while True:
-            signal.pause()
+            time.sleep(_LOOK_S)  # and not pause(), which waits on when a signal comes just before it
     except Stopped:
         keeper.remove()
 

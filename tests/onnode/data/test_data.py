@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from hpcest.model.folders import RunFolder
 from hpcest.onnode import processes
+from hpcest.onnode.data import keeper
 from hpcest.onnode.data.datasets import Datasets
 
 WaitUntil = Callable[..., None]
@@ -125,9 +127,53 @@ def test_what_a_killed_node_has_left_goes_with_the_next_run_and_nothing_else(ben
     for name, who in (("dead.a0", gone), ("alive.a0", processes.identity())):
         (home / name / ".users").mkdir(parents=True, mode=0o700)
         (home / name / ".users" / "x").write_text(json.dumps(who))
-    (home / "else").mkdir()
+    for name in ("else", "empty.a0"):
+        (home / name).mkdir()
+    for name in ("dead", "lock", "empty", "alive"):
+        (home / f"{name}.a0.lock").touch()
     bench.run(SHOW, **told(files, scratch, mode="download"))
-    assert sorted(path.name for path in home.iterdir()) == ["alive.a0", "else"]
+    assert sorted(path.name for path in home.iterdir()) == ["alive.a0", "alive.a0.lock", "else"]
+
+
+def test_a_lock_that_is_held_is_not_taken_for_one_that_was_left(bench: Any, files: Path, scratch: Path) -> None:
+    """Its copies are about to be made; who waits for it asks again when its holder has removed it."""
+    home = scratch / f"hpcest-{os.getuid()}"
+    home.mkdir(mode=0o700)
+    with keeper._Lock(str(home / "made.a0.lock")):
+        bench.run(SHOW, **told(files, scratch, mode="download"))
+        assert [path.name for path in home.iterdir()] == ["made.a0.lock"]
+        waiting = keeper._Lock(str(home / "made.a0.lock"))
+        thread = threading.Thread(target=waiting.__enter__)
+        thread.start()
+        (home / "made.a0.lock").unlink()
+    thread.join(10)
+    assert os.fstat(waiting.descriptor).st_ino == (home / "made.a0.lock").stat().st_ino
+    waiting.__exit__(None, None, None)
+
+
+def test_an_end_that_is_told_in_two_ways_at_once_leaves_nothing(tmp_path: Path, files: Path, scratch: Path) -> None:
+    """By SIGTERM and by the end of the input, fifty times: one comes while the other is handled."""
+    home = scratch / f"hpcest-{os.getuid()}"
+    program = [sys.executable, "-I", "-S", str(keeper.__file__), "keep"]
+    for number in range(5):
+        running = []
+        for which in range(10):
+            orders = tmp_path / f"orders.{which}"
+            asked = {"scratch": str(home / f"r{which}.a0"), "links": [], "downloads": {"d": one(files, mode="download")}}
+            orders.write_text(json.dumps(asked))
+            running.append(subprocess.Popen([*program, str(orders)], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        for process in running:
+            assert process.stdout is not None
+            assert "notes" in json.loads(process.stdout.readline())
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.close()
+            for _ in range(number):
+                process.send_signal(signal.SIGTERM)
+        for process in running:
+            with process:
+                assert process.wait(20) in (0, -signal.SIGTERM)  # it may come when all is done
+        assert list(scratch.iterdir()) == []
 
 
 def test_a_folder_of_somebody_else_is_not_used_for_copies(bench: Any, files: Path, scratch: Path) -> None:
