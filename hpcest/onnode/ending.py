@@ -10,9 +10,9 @@ _CHECKPOINT_PART, _HURRY_S = 0.8, 5.0
 _LATE_S = 3.0
 #: Exit codes that don't speak against another attempt after a warning: fine, "try again" (sysexits.h).
 _GOES_ON = (0, os.EX_TEMPFAIL)
-#: What a shell says of a program that SIGTERM or SIGKILL has ended.
+#: The signals by which Slurm ends ranks, and what a shell says of a program that one of them has ended.
 _ENDS = (signal.SIGTERM, signal.SIGKILL)
-_BY_TERM = (128 + signal.SIGTERM, 128 + signal.SIGKILL)
+_ENDED = tuple(128 + number for number in _ENDS)
 
 
 class Ending:
@@ -118,7 +118,8 @@ class Ending:
         outcome = self.controller.outcome
         if self.launch.get("per") == "node":
             outcome["per"] = "node"
-        self._hear_late(outcome)
+        if not cause.get("node_failed"):  # the launcher names the node, which Slurm's state does not
+            self._hear_late(outcome)
         self._find_culprit(outcome, cause)
         if self.why is None and cause.get("node_failed"):
             outcome.update(why="node", node=cause["node_failed"], final=False)
@@ -138,7 +139,7 @@ class Ending:
 
     def _hear_late(self, outcome):
         """Slurm tells the ranks to end too, and may tell them first."""
-        if self.why is None and self.controller.job and (outcome.get("signal") in _ENDS or outcome["rc"] in _BY_TERM):
+        if self.why is None and self.controller.job and (outcome.get("signal") in _ENDS or outcome["rc"] in _ENDED):
             why, state = self.controller.job.why_ended()
             if why:
                 self._ask_as_slurm_does(why, state)

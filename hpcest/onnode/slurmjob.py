@@ -82,7 +82,7 @@ class SlurmJob:
                 stderr=subprocess.STDOUT,
                 timeout=ASK_S,
                 check=False,
-                preexec_fn=unblock,
+                preexec_fn=_undisturbed,
             )
         except (OSError, subprocess.SubprocessError) as error:
             return None, str(error)
@@ -92,3 +92,9 @@ class SlurmJob:
 def unblock():
     """For a child before its exec: the controller blocks signals to wait for them, its children must not."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _undisturbed():
+    """The same for a question, which is asked when Slurm sends SIGTERM to every process of the job: to this one too."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    unblock()

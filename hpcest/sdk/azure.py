@@ -130,17 +130,22 @@ def warn_ignored(where: str, given: Mapping[str, Any], known: Mapping[str, str],
 
 def warn(where: str, without_effect: Mapping[str, str]) -> None:
     """Warn, where the user's own line stands, of what has no effect here: name → what to do instead. Of nothing, not at all."""
-    import inspect
-
     names: dict[str, list[str]] = {}
     for name, reason in without_effect.items():
         names.setdefault(reason, []).append(name)
     told = "; ".join(f"{', '.join(several)} ({reason})" for reason, several in names.items())
+    if told:
+        warn_line(f"{where}: no effect here: {told}")
+
+
+def warn_line(line: str) -> None:
+    """Warn with this line where the user's own line stands."""
+    import inspect
+
     level, frame = 1, inspect.currentframe()
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(("hpcest.", "hpcest_")):
         level, frame = level + 1, frame.f_back
-    if told:
-        warnings.warn(f"{where}: no effect here: {told}", OffAzureWarning, stacklevel=level)
+    warnings.warn(line, OffAzureWarning, stacklevel=level)
 
 
 def unknown_keyword(where: str, name: str, known: Iterable[str]) -> SpecError:

@@ -1,18 +1,14 @@
-"""What is said later of something that never changes itself: an experiment, a version of a model.
-
-Each process appends to a file of its own below ``events/``, with the lines of a run folder, so two that edit at once lose nothing.
-"""
+"""Keeping what is said later of an experiment or a version of a model, in the words of ``onnode.edits``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hpcest.errors import HpcestError
 from hpcest.lifecycle.journal import append
 from hpcest.model.folders import RunFolder
-from hpcest.onnode import edits as later
 
 
 def add(home: Path, what: str, events: Iterable[dict[str, Any]]) -> None:
@@ -23,18 +19,3 @@ def add(home: Path, what: str, events: Iterable[dict[str, Any]]) -> None:
         append(folder, "user", *events)
     except OSError as error:
         raise HpcestError(f"{what} can't be changed: {folder.path}: {error.strerror}", hint="check its space and permissions") from error
-
-
-def tags(values: Mapping[str, object]) -> list[dict[str, Any]]:
-    """The events that set tags; a value of None is an empty text."""
-    return list(later.tagged(values))
-
-
-def untags(names: Sequence[str] | str) -> list[dict[str, Any]]:
-    """The events that take tags away: one, or several."""
-    return list(later.untagged(names))
-
-
-def properties(values: Mapping[str, object]) -> list[dict[str, Any]]:
-    """The events that set properties, of which the first value stays."""
-    return list(later.given(values))

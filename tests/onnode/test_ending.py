@@ -29,8 +29,8 @@ from hpcest.onnode.verdict import judge
 def test_slurm_may_tell_the_ranks_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, outcome: dict[str, Any], verdict: tuple[str, str]
 ) -> None:
-    """Where all processes of a job are signalled, the program may be gone before its controller has heard."""
-    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho JobId=1 JobState={state} Reason=None\n[ -n '{state}' ]\n")
+    """Where all processes of a job are signalled, the program may be gone before its controller has heard. So is the question."""
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\nkill -TERM $$\necho JobId=1 JobState={state} Reason=None\n[ -n '{state}' ]\n")
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     job = SlurmJob({**os.environ, "SLURM_JOB_ID": "1"})

@@ -41,7 +41,7 @@ class NAType:
     def __bool__(self) -> bool:
         raise TypeError("boolean value of NA is ambiguous")
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as pandas has it
 
 
 class Imaginary(complex):

@@ -199,7 +199,7 @@ def test_a_login_is_kept_nowhere(workspace: Workspace, project: Path) -> None:
     environment.image = "tool.sif"
     assert environment.to_spec().image == "tool.sif"
     with pytest.raises(SpecError, match=r"base_image_registry must be a ContainerRegistry, not 'r\.io'"):
-        environment.docker.base_image_registry = "r.io"  # type: ignore[assignment]
+        environment.docker.base_image_registry = "r.io"  # type: ignore[assignment]  # that is the point
     with pytest.raises(SpecError, match="ContainerRegistry has no keyword 'adress'"):
         setattr(environment.registry, "adress", "r.io")  # noqa: B010  # mypy would refuse the plain form
 
@@ -328,7 +328,7 @@ def test_what_there_is_of_an_image(workspace: Workspace, apptainer: Apptainer, t
     assert environment.build_local(workspace, show_output=False).key == built.key
     assert (after.registry, after["repository"], after.dockerfile) == ("", "", "")
     with pytest.raises(AttributeError, match="no 'digest', but image_exist, kind, key"):
-        after.digest  # noqa: B018
+        after.digest  # noqa: B018  # to look is what raises
 
 
 def test_wheels_of_ones_own(workspace: Workspace, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_what_is_no_run(project: Path) -> None:
     wrong: list[object] = [[], "run"]
     for given in wrong:
         with pytest.raises(SpecError, match="is no run"):
-            export_to_tensorboard(given, "events")  # type: ignore[arg-type]
+            export_to_tensorboard(given, "events")  # type: ignore[arg-type]  # that is the point
 
 
 def test_where_it_is_not_installed_the_next_step_is_named(made_run: MakeRun, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

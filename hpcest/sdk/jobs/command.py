@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -186,7 +184,7 @@ class CommandJob:
         values = {"$schema": _SCHEMA, **self.to_mapping()}
         document = replace(before, value=values) if before else _Call(self.__dict__["_base"], values)
         named = partial(registered.named, workspace.folder, context.plugins.names("environment"))
-        compiling = Compiling(document, _warn, named, WorkspaceAssets(context))
+        compiling = Compiling(document, azure.warn_line, named, WorkspaceAssets(context))
         return compile_job(form_of(document), compiling, default_compute=context.config.default_compute, given={})
 
     def to_spec(self, experiment: str, workspace: Workspace) -> RunSpec:
@@ -199,14 +197,6 @@ class CommandJob:
     def __repr__(self) -> str:
         shown = {key: self.__dict__[key] for key in ("name", "display_name", "command", "script", "compute") if self.__dict__[key]}
         return f"CommandJob({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
-
-
-def _warn(line: str) -> None:
-    """Warn where the user's own line stands."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("hpcest."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(line, azure.OffAzureWarning, stacklevel=level)
 
 
 def _plain(key: str, value: Any) -> Any:
