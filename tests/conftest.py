@@ -38,7 +38,7 @@ WaitUntil = Callable[..., None]
 def wait_until() -> WaitUntil:
     """``wait_until(condition)`` returns when it holds, and fails the test after 30 seconds."""
 
-    def wait(condition: Callable[[], object], what: str = "", seconds: float = 30.0) -> None:
+    def wait(condition: Callable[[], object], what: str = "", seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"waited {seconds:g} s in vain for {what or condition}"

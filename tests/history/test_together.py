@@ -214,7 +214,7 @@ def test_the_turn_is_taken_by_one_and_given_back(tmp_path: Path) -> None:
         holder = python(
             "import sys, time; from pathlib import Path; from hpcest.history import turn; from hpcest.history.location import Place\n"
             "with turn.taken(Place(Path(sys.argv[1]), sys.argv[2] == 'True'), wait_s=0) as ours:\n"
-            "    print(ours, flush=True); time.sleep(1)",
+            "    print(ours, flush=True); time.sleep(3)",
             place.path,
             network,
         )
@@ -223,7 +223,7 @@ def test_the_turn_is_taken_by_one_and_given_back(tmp_path: Path) -> None:
         began = time.monotonic()
         with turn.taken(place, wait_s=0.1) as ours:
             assert not ours
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 2.9
         with turn.taken(place, wait_s=10) as ours:  # its work began before we asked
             assert ours
         assert output(holder) == ""

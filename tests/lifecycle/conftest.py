@@ -82,7 +82,7 @@ class Site:
         environ = {key: value for key, value in {**os.environ, **(env or {})}.items() if value is not None}
         done = subprocess.run(
             [*before, *self.argv(*words, powerless=powerless)],
-            cwd=cwd or self.source, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+            cwd=cwd or self.source, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False,
         )  # fmt: skip
         return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
@@ -107,7 +107,7 @@ class Site:
 
     def wait(self, *runs: RunFolder) -> Answer:
         """``hpcest wait``, not for ever."""
-        return self.cli("wait", "--timeout", "50", *(run.id for run in runs))
+        return self.cli("wait", "--timeout", "100", *(run.id for run in runs))
 
     def show(self, run: RunFolder) -> dict[str, Any]:
         """``hpcest show --json``"""

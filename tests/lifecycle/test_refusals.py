@@ -189,7 +189,7 @@ def test_too_many_bytes(source: Path, workspace: WorkspaceFolder) -> None:
     message, hint = refusal(lambda: take_snapshot(source, workspace, max_bytes=1 << 30))
     assert "has more than 1.0 GiB; most are in 'model.bin' (1 file, 3.0 GiB), 'data.bin' (1 file, 700 MiB), 'train.py'" in message
     assert hint == "add '/model.bin' to .amlignore, or raise snapshot.max_bytes in the configuration"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2  # to read them takes longer
 
 
 def test_a_file_that_keeps_changing(source: Path, workspace: WorkspaceFolder) -> None:

@@ -14,6 +14,9 @@ from hpcest.model.folders import RunFolder
 from tests.cluster.fixtures import Slurm
 from tests.lifecycle.conftest import Answer, Site
 
+#: How long a test waits for what has to come: the machine may be busy, and jobs of other tests first in the queue.
+PATIENCE_S = 200.0
+
 #: Every program begins with it: it leaves a line, outside of the run, for each rank of each attempt that starts.
 START = """\
 import os, signal, sys, time
@@ -68,7 +71,7 @@ class ClusterSite(Site):
         """The id of the run's Slurm job."""
         return str(self.show(run)["job"]["id"])
 
-    def until(self, condition: Callable[[], object], seconds: float = 40.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
         """Return when it holds; fail the test when it doesn't within ``seconds``."""
         end = time.monotonic() + seconds
         while not condition():
@@ -79,7 +82,7 @@ class ClusterSite(Site):
         """Return when these have begun; by default rank 0 of the first attempt."""
         self.until(lambda: set(starts or ["0.0"]) <= set(self.starts(run)))
 
-    def ended(self, run: RunFolder, seconds: float = 50.0) -> dict[str, Any]:
+    def ended(self, run: RunFolder, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """What is shown of a run when it has ended."""
         end = time.monotonic() + seconds
         while True:

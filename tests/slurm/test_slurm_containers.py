@@ -40,7 +40,7 @@ def boxed(cluster: ClusterSite, apptainer: Apptainer, tmp_path: Path, monkeypatc
 def test_mpi_in_an_image_on_four_hosts(boxed: ClusterSite, apptainer: Apptainer) -> None:
     """Eight ranks meet, two on each host, and exchange large messages; nothing had to be said of MPI."""
     run = boxed.send(EXCHANGE, "--image", str(apptainer.mpi), "--nodes", "4", "--procs-per-node", "2", "--mem", "600M")
-    assert verdict(boxed.ended(run, 120)) == ("Completed", "", 0), boxed.logs()
+    assert verdict(boxed.ended(run)) == ("Completed", "", 0), boxed.logs()
     assert [boxed.log(run, rank, ranks=8).split() for rank in range(8)] == [[f"n{1 + rank // 2}", "False", "28"] for rank in range(8)]
 
 
@@ -49,7 +49,7 @@ def test_mpi_with_packages_in_a_layer(boxed: ClusterSite) -> None:
     run = boxed.send(
         EXCHANGE + "import mpi4py; print(mpi4py.__file__)\n", "--pip", "mpi4py", "--nodes", "2", "--procs-per-node", "2", "--mem", "600M"
     )
-    assert verdict(boxed.ended(run, 120)) == ("Completed", "", 0), boxed.logs()
+    assert verdict(boxed.ended(run)) == ("Completed", "", 0), boxed.logs()
     for rank in range(4):
         host, has_layer, total, where = boxed.log(run, rank, ranks=4).split()
         assert (host, has_layer, total) == (f"n{1 + rank // 2}", "True", "6")
@@ -73,9 +73,9 @@ def save(*_):
 signal.signal(signal.SIGUSR1, save)
 time.sleep(300)
 """
-    options = ("--pip", "six", "--nodes", "2", "--time", "1", "--signal", "USR1@50", "--max-requeues", "1")
+    options = ("--pip", "six", "--nodes", "2", "--time", "1", "--signal", "USR1@35", "--max-requeues", "1")
     run = boxed.send(program, *options)
-    assert verdict(boxed.ended(run, 120)) == ("Completed", "", 1), boxed.logs()
+    assert verdict(boxed.ended(run)) == ("Completed", "", 1), boxed.logs()
     assert boxed.starts(run) == ["0.0", "0.1", "1.0", "1.1"]
     assert [boxed.log(run, rank, 1, ranks=2) for rank in (0, 1)] == ["goes on from here\n"] * 2
 
@@ -100,7 +100,7 @@ time.sleep(300)
     boxed.until(lambda: any('"signal"' in path.read_text() for path in run.events.glob("controller*.jsonl")))
     time.sleep(0.5)
     (boxed.started / "imported").touch()
-    assert verdict(boxed.ended(run, 60)) == ("Completed", "", 1), boxed.logs()
+    assert verdict(boxed.ended(run)) == ("Completed", "", 1), boxed.logs()
     assert [boxed.log(run, rank, 1, ranks=nodes) for rank in range(nodes)] == ["goes on from here\n"] * nodes
 
 

@@ -111,7 +111,7 @@ def test_a_killed_controller(cluster: ClusterSite) -> None:
     cluster.until_started(run)
     claim = get_json(str(run.claim(0)))
     os.kill(claim["pid"], signal.SIGKILL)
-    known = cluster.ended(run, 80)
+    known = cluster.ended(run)
 
     assert verdict(known) == ("Failed", "Signaled", 0), known
     assert cluster.starts(run) == ["0.0"]
@@ -128,7 +128,7 @@ def test_preemption(cluster: ClusterSite) -> None:
         cluster.until_started(run)
     urgent = cluster.send("time.sleep(1)\n", "-S", "partition=urgent", "-S", f"nodelist={node}", "--cpus", "8")
 
-    assert verdict(cluster.ended(urgent, 90)) == ("Completed", "", 0)
-    assert verdict(cluster.ended(once, 60)) == ("Failed", "Preempted", 0)
-    assert verdict(cluster.ended(again, 90)) == ("Completed", "", 1), cluster.logs()
+    assert verdict(cluster.ended(urgent)) == ("Completed", "", 0)
+    assert verdict(cluster.ended(once)) == ("Failed", "Preempted", 0)
+    assert verdict(cluster.ended(again)) == ("Completed", "", 1), cluster.logs()
     assert (cluster.starts(again), cluster.starts(once)) == (["0.0", "1.0"], ["0.0"])

@@ -81,7 +81,7 @@ def test_requeue(cluster: ClusterSite) -> None:
     (row,) = cluster.runs()
     run = cluster.run(row["id"])
     cluster.slurm.run("scontrol", "requeue", job)
-    known = cluster.ended(run, 60)
+    known = cluster.ended(run)
 
     assert verdict(known) == ("Completed", "", 1), (known, (cluster.root / "job.log").read_text())
     assert len(cluster.runs()) == 1
@@ -99,7 +99,7 @@ def test_canceling_leaves_the_job_alone(cluster: ClusterSite) -> None:
     run = cluster.run(row["id"])
     cluster.cli("cancel", run.id).ok()
 
-    assert cluster.ended(run, 60)["status"] == "Canceled"
+    assert cluster.ended(run)["status"] == "Canceled"
     cluster.until(lambda: "after" in (cluster.root / "job.log").read_text())
     cluster.until(lambda: "COMPLETED" in cluster.slurm.run("scontrol", "show", "job", "-o", job))
 

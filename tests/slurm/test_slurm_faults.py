@@ -45,7 +45,7 @@ def test_a_controller_of_slurm_that_is_down(cluster: ClusterSite, tmp_path: Path
 
     assert [known["status"] for known in shown] == ["Running", "Queued"]
     assert verdict(ended) == ("Completed", "", 0)
-    assert [verdict(cluster.ended(run, 90)) for run in (held, last)] == [("Completed", "", 0)] * 2
+    assert [verdict(cluster.ended(run)) for run in (held, last)] == [("Completed", "", 0)] * 2
     assert [cluster.starts(run) for run in (running, held, last)] == [["0.0"]] * 3
 
 
@@ -62,7 +62,7 @@ def test_a_start_without_slurmctld(cluster: ClusterSite, tmp_path: Path) -> None
     cluster.until(lambda: any("Unable to" in log for log in cluster.logs()))
     operator.start_ctld()
 
-    assert verdict(cluster.ended(run, 60)) == ("Completed", "", 0), cluster.logs()
+    assert verdict(cluster.ended(run)) == ("Completed", "", 0), cluster.logs()
     assert cluster.starts(run) == ["0.0"]
 
 
@@ -80,7 +80,7 @@ def test_restarts_under_a_run(cluster: ClusterSite, tmp_path: Path) -> None:
     cluster.until_started(removed)
     cluster.slurm.run("scancel", cluster.job(removed))
     gate.touch()
-    known = [cluster.ended(one, 60) for one in (run, other, removed)]
+    known = [cluster.ended(one) for one in (run, other, removed)]
     operator.start_dbd()
 
     assert [verdict(one) for one in known] == [("Completed", "", 0), ("Failed", "UserError", 0), ("Canceled", "", 0)]
@@ -100,9 +100,9 @@ def test_a_node_that_dies(cluster: ClusterSite) -> None:
     assert {cluster.show(run)["status"] for run in (again, once)} == {"Running"}
     cluster.slurm.operator.start_node("n3")
 
-    assert verdict(cluster.ended(once, 90)) == ("Failed", "NodeFail", 0)
-    assert verdict(cluster.ended(wide, 90)) == ("Failed", "NodeFail", 0)
-    assert verdict(cluster.ended(again, 90)) == ("Completed", "", 1)
+    assert verdict(cluster.ended(once)) == ("Failed", "NodeFail", 0)
+    assert verdict(cluster.ended(wide)) == ("Failed", "NodeFail", 0)
+    assert verdict(cluster.ended(again)) == ("Completed", "", 1)
     assert [cluster.starts(run) for run in (again, once, wide)] == [["0.0", "1.0"], ["0.0"], ["0.0", "0.1"]]
 
 
@@ -119,7 +119,7 @@ def test_without_accounting(bare_cluster: ClusterSite) -> None:
     assert verdict(cluster.ended(good)) == ("Completed", "", 0)
     assert verdict(cluster.ended(bad)) == ("Failed", "UserError", 0)
     assert verdict(cluster.ended(removed)) == ("Canceled", "", 0)
-    assert verdict(cluster.ended(limit, 120)) == ("Failed", "TimedOut", 0)
+    assert verdict(cluster.ended(limit)) == ("Failed", "TimedOut", 0)
     assert [cluster.starts(run) for run in (good, bad, removed, limit)] == [["0.0", "0.1"], ["0.0"], ["0.0"], ["0.0"]]
 
 

@@ -49,7 +49,7 @@ def test_mlflow_in_a_container_on_two_nodes(boxed: ClusterSite) -> None:
     package = "mlflow-skinny==2.22.*"
     assert boxed.start("env", "build", "--pip", package).wait(300) == 0  # forty packages are downloaded
     run = boxed.send(TRAIN, "--pip", package, "--nodes", "2", "--mem", "600M")
-    known = boxed.ended(run, 120)
+    known = boxed.ended(run)
     assert verdict(known) == ("Completed", "", 0), boxed.told_of(run)
     assert (known["display_name"], known["tags"], known["environment"]["kind"]) == ("boxed", {"kind": "trial"}, "apptainer")
     assert known["metrics"] == {f"loss {rank}": [1.0, 0.5, 1 / 3] for rank in (0, 1)}

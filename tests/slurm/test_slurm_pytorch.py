@@ -48,7 +48,7 @@ def test_gradients_of_two_nodes(torch: ClusterSite) -> None:
     """Four processes on two nodes have the gradients of the whole batch."""
     run = torch.send(GRADIENTS, *OPTIONS, "-p", "2")
 
-    assert verdict(torch.ended(run, 90)) == ("Completed", "", 0), explained(torch, run)
+    assert verdict(torch.ended(run)) == ("Completed", "", 0), explained(torch, run)
     metrics = read_run(run.path)[1].to_dict()
     assert sorted(metrics["rank"]) == [0, 1, 2, 3]
     assert max(metrics["difference"]) < 1e-4
@@ -70,7 +70,7 @@ def test_gradients_of_two_nodes(torch: ClusterSite) -> None:
 def test_the_rank_that_began_it(torch: ClusterSite, fail: str, message: tuple[str, ...], shown: str) -> None:
     """It is on the second of two nodes, and rank 0 fails a moment later, in the collective that it has left."""
     run = torch.send(LOOP.format(fail=fail), *OPTIONS)
-    known = torch.ended(run, 90)
+    known = torch.ended(run)
 
     assert known["status"] == "Failed"
     assert known["message"].startswith(message)
@@ -81,7 +81,7 @@ def test_torchrun_on_two_nodes(torch: ClusterSite) -> None:
     """One process fails once: those of both nodes start again, from the checkpoint."""
     run = torch.send(FAILS, *OPTIONS, "-O", "launcher=torchrun", "-O", "max_restarts=2", "--", "once")
 
-    assert verdict(torch.ended(run, 120)) == ("Completed", "", 0), explained(torch, run)
+    assert verdict(torch.ended(run)) == ("Completed", "", 0), explained(torch, run)
     assert read_run(run.path)[1].to_dict()["step"] == [0, 1, 2, 3, 4, 5]
     for rank in range(2):
         assert torch.log(run, rank, ranks=2).count("[default0]:starts at step 4") == 1

@@ -31,7 +31,7 @@ def test_time_limits(cluster: ClusterSite) -> None:
     again = cluster.send(CHECKPOINT.replace("LAST", "1"), *early, "--max-requeues", "3")
     told = cluster.send(CHECKPOINT.replace("LAST", "9"), *early, "--max-requeues", "0")
     limit = cluster.send("time.sleep(300)\n", "--time", "1", "--nodes", "2", "--max-requeues", "0")
-    shown = cluster.ended(again, 150)
+    shown = cluster.ended(again)
 
     assert verdict(shown) == ("Completed", "", 1), (shown, cluster.logs())
     assert cluster.starts(again) == ["0.0", "0.1", "1.0", "1.1"]
@@ -39,7 +39,7 @@ def test_time_limits(cluster: ClusterSite) -> None:
     assert [cluster.log(again, rank, ranks=2) for rank in (0, 1)] == ["goes on from nothing\n"] * 2
     assert verdict(cluster.ended(told)) == ("Failed", "TimedOut", 0)
     assert (cluster.starts(told), [(told.path / "outputs" / rank).read_text() for rank in "01"]) == (["0.0", "0.1"], ["0", "0"])
-    assert verdict(cluster.ended(limit, 120)) == ("Failed", "TimedOut", 0)
+    assert verdict(cluster.ended(limit)) == ("Failed", "TimedOut", 0)
     assert cluster.starts(limit) == ["0.0", "0.1"]
 
 
@@ -49,7 +49,7 @@ def test_checkpoints_without_cgroups(bare_cluster: ClusterSite) -> None:
     early = ["--time", "1", "--nodes", "2", "--signal", "USR1@35", "--max-requeues", "1"]
     run = bare_cluster.send(program.replace("sys.exit(0)", "print(child.poll(), flush=True); child.kill(); sys.exit(0)"), *early)
 
-    assert verdict(bare_cluster.ended(run, 150)) == ("Completed", "", 1), bare_cluster.logs()
+    assert verdict(bare_cluster.ended(run)) == ("Completed", "", 1), bare_cluster.logs()
     assert bare_cluster.starts(run) == ["0.0", "0.1", "1.0", "1.1"]
     assert [bare_cluster.log(run, rank, ranks=2) for rank in (0, 1)] == ["goes on from nothing\nNone\n"] * 2
     assert [bare_cluster.log(run, rank, 1, ranks=2) for rank in (0, 1)] == ["goes on from 0\n"] * 2
@@ -63,7 +63,7 @@ def test_requeue_by_hand(cluster: ClusterSite) -> None:
     cluster.until_started(run, "1.0")
     assert (cluster.show(run)["status"], cluster.show(run)["attempt"]) == ("Running", 1)
     cluster.slurm.run("scontrol", "requeue", cluster.job(run))
-    known = cluster.ended(run, 60)
+    known = cluster.ended(run)
 
     assert known["status"] == "Failed", known
     assert "max_requeues=1" in known["message"]
@@ -81,7 +81,7 @@ def test_the_wait_after_a_requeue(bare_cluster: ClusterSite) -> None:
     requeue_when_begun("0.0")
     requeue_when_begun("1.0")
 
-    assert verdict(bare_cluster.ended(run, 60)) == ("Completed", "", 2)
+    assert verdict(bare_cluster.ended(run)) == ("Completed", "", 2)
     assert bare_cluster.starts(run) == ["0.0", "1.0", "2.0"]
 
 

@@ -14,7 +14,7 @@ def test_one_core_of_a_node(kind: str, request: pytest.FixtureRequest) -> None:
     """A grid search with ``n_jobs=-1`` in a job with one core, where cgroups end what is too much and where nothing does."""
     site: ClusterSite = request.getfixturevalue(kind)
     run = site.send(CORES, "--framework", "sklearn", "--cpus", "1", "--mem", "1500M", *used_by_runs("sklearn"))
-    assert site.ended(run, 100)["status"] == "Completed", site.log(run)
+    assert site.ended(run)["status"] == "Completed", site.log(run)
 
     known = used(site.log(run))
     assert (known["cpu_count"], known["n_jobs"]) == (1, 1)

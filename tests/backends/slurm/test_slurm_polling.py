@@ -233,7 +233,7 @@ def test_an_outage_is_not_hammered(fakes: Fakes) -> None:
     assert queries_of(fakes, 600) <= 12
     began = time.monotonic()
     assert all(ask(fakes).problem == "down" for _ in range(20))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_after_an_outage_all_is_as_before(fakes: Fakes) -> None:
