@@ -68,7 +68,7 @@ def test_without_accounting_nothing_hangs(bare_slurm: Slurm, workspace: Workspac
     assert hpcest("wait", run).code == 0
     began = time.monotonic()
     known = hpcest("show", run, "--json").json
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert (known["status"], "cores" in known["usage"]) == ("Completed", False)
     found = {row["check"]: row["found"] for row in hpcest("doctor", "--json").json}
     assert found["slurm accounting"] == "there is none"

@@ -40,7 +40,7 @@ def test_a_rank_that_fails_while_others_hang(cluster: ClusterSite) -> None:
 
     assert (verdict(known), known["exit_code"]) == (("Failed", "UserError", 0), 1)
     assert "rank 2" in known["message"]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert cluster.starts(run) == ["0.0", "0.1", "0.2", "0.3"]
     assert processes_of(run) == []
 
@@ -53,7 +53,7 @@ def test_canceling_a_pending_run(cluster: ClusterSite) -> None:
     cluster.cli("cancel", run.id).ok()
 
     assert verdict(cluster.ended(run)) == ("Canceled", "", 0)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert cluster.slurm.run("squeue", "-h", "-j", cluster.job(run), check=False) == ""
     assert cluster.starts(run) == []
 
@@ -78,7 +78,7 @@ def test_a_program_that_ignores_term(cluster: ClusterSite) -> None:
     cluster.cli("cancel", run.id).ok()
 
     assert verdict(cluster.ended(run)) == ("Canceled", "", 0)
-    assert 3 <= time.monotonic() - began < 20
+    assert 3 <= time.monotonic() - began < 60
     assert processes_of(run) == []
 
 

@@ -69,9 +69,9 @@ def test_an_accounting_that_hangs_delays_one_look(fakes: Fakes, monkeypatch: pyt
     fakes.put("sacct", "exec sleep 60")
     gone = Wanted("5", "mine.gone", time.time())
     began = time.monotonic()
-    for _ in range(10):
+    for _ in range(30):
         assert "no answer" in ask(fakes, gone, MINE).unaccounted
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 12
 
 
 def test_an_end_that_the_queue_has_shown_is_remembered(fakes: Fakes) -> None:

@@ -164,8 +164,8 @@ def test_a_slurmctld_that_hangs_delays_one_command(fakes: Fakes, monkeypatch: py
     monkeypatch.setattr(module, "TIMEOUT_S", 0.5)
     fakes.put("scontrol", "exec sleep 60")
     began = time.monotonic()
-    assert all("no answer" in site(fakes.environ).problem for _ in range(5))
-    assert time.monotonic() - began < 3
+    assert all("no answer" in site(fakes.environ).problem for _ in range(20))
+    assert time.monotonic() - began < 8
 
 
 def test_no_slurm_at_all_is_said(tmp_path: Path) -> None:
