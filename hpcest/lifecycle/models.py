@@ -38,5 +38,4 @@ def _register(registry: str, folder: RunFolder, key: str, facts: dict[str, Any])
         raise FileNotFoundError(f"the run has no file {facts.get('path')!r}")
     made_with = facts.get("framework"), facts.get("framework_version")
     said = models.facts(facts.get("tags"), facts.get("properties"), facts.get("description"), facts.get("datasets"), made_with)
-    whole = {**said, "run_id": folder.id, "key": key, "made": models.made_of(str(folder.path))}
-    models.register(registry, facts.get("name"), path, whole, str(folder.path), share)
+    models.register(registry, facts.get("name"), path, models.by_run(said, str(folder.path), key), str(folder.path), share)

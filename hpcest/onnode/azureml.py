@@ -1,9 +1,9 @@
 """What programs that were written for Azure ML, or log with MLflow, look for in their environment."""
 
 import os
-import re
 from urllib.parse import quote
 
+from hpcest.onnode.nodelist import host_names
 from hpcest.onnode.record import get_json
 
 #: How the scheme of our tracking store begins; a tracking URI that begins otherwise is the user's own.
@@ -57,25 +57,3 @@ def _batch(told, env):
         found["AZ_BATCHAI_MPI_MASTER_NODE"] = address
         found["AZ_BATCHAI_PYTORCH_INIT_METHOD"] = "tcp://" + address + ":" + port
     return found
-
-
-def host_names(text):
-    """The hosts that Slurm writes as ``n[1-3,07],login``, in that order."""
-    found = []
-    for part in re.findall(r"(?:\[[^]]*\]|[^,\[])+", text):
-        names = [""]
-        for plain, ranges in re.findall(r"([^\[]*)(?:\[([^]]*)\])?", part):
-            names = [name + plain + number for name in names for number in (_numbers(ranges) if ranges else [""])]
-        found.extend(names)
-    return found
-
-
-def _numbers(ranges):
-    """``1-3,07`` as the texts of its numbers, as wide as the first of each range."""
-    for one in ranges.split(","):
-        low, dash, high = one.partition("-")
-        if dash and low.isdigit() and high.isdigit():
-            for number in range(int(low), int(high) + 1):
-                yield "%0*d" % (len(low), number)
-        else:
-            yield one

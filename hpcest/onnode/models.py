@@ -128,6 +128,11 @@ def made_of(folder):
     }
 
 
+def by_run(facts, folder, key):
+    """``facts`` of a version that the run in ``folder`` has made, and that is to be known by ``key``: see ``has_key``."""
+    return dict(facts, run_id=os.path.basename(folder), key=key, made=made_of(folder))
+
+
 # ---------------------------------------------------------------------- what a run asks for
 def ask(run, name, path, facts):
     """Record in ``run`` that its artifact ``path`` is to be registered; returns the key that the version has to have.

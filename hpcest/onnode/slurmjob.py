@@ -1,13 +1,12 @@
 """The Slurm job that a controller runs in: what it is told by its environment, and what it asks Slurm for."""
 
-import re
 import signal
 import subprocess
 import time
 
+from hpcest.onnode.nodelist import host_names
+
 ASK_S = 5.0
-#: The first of Slurm's ``n[3-5,9],m1``, in parts.
-_FIRST = re.compile(r"([^,\[]+)(?:\[([^\],-]+)[^\]]*\]([^,\[]*))?")
 #: States in which the job goes on, or is to come again.
 ALIVE = ("PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "CONFIGURING", "RESIZING")
 #: State → why the attempt was ended, in the words of ``verdict``.
@@ -40,8 +39,7 @@ class SlurmJob:
 
     def first_host(self):
         """The name of the job's first node, where rank 0 runs; empty where that is this one, which knows its own name better."""
-        found = _FIRST.match(self.environ.get("SLURM_JOB_NODELIST", ""))
-        name = "".join(part or "" for part in found.groups()) if found else ""
+        name = next(iter(host_names(self.environ.get("SLURM_JOB_NODELIST", ""))), "")
         return "" if name == self.node else name
 
     def why_ended(self):

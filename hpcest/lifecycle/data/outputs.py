@@ -37,11 +37,8 @@ def register_outputs(context: Context, seen: Seen) -> list[str]:
         register = _register_dataset if facts.get("dataset") else _register_model
         try:
             made = register(context, seen.folder, name, decode(DataOutput, facts))
-        except (HpcestError, Refused) as error:
-            warnings.append(f"run {seen.folder.id}: output {name!r} was not registered: {error.message}")
-            continue
-        except OSError as error:
-            warnings.append(f"run {seen.folder.id}: output {name!r} was not registered: {error}")
+        except (HpcestError, Refused, OSError) as error:
+            warnings.append(f"run {seen.folder.id}: output {name!r} was not registered: {getattr(error, 'message', error)}")
             continue
         if made:
             _note(seen.folder, name, made)
@@ -76,6 +73,6 @@ def _register_model(context: Context, folder: RunFolder, name: str, output: Data
         raise HpcestError(f"nothing was written to {path}")
     inside = Path(path).is_relative_to(folder.path)
     facts = models.facts(output.tags, {"hpcest.output": name}, output.description)
-    whole = {**facts, "run_id": folder.id, "key": key, "made": models.made_of(str(folder.path))}
+    whole = models.by_run(facts, str(folder.path), key)
     number = models.register(registry, output.model, path, whole, str(folder.path if inside else path), share if inside else clone)
     return f"{output.model}:{number}"

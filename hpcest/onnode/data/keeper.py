@@ -152,7 +152,10 @@ class Keeper:
         """Remove what keepers have left that were killed with their whole job."""
         for name in os.listdir(self.home):
             path = os.path.join(self.home, name[:-5] if name.endswith(".lock") else name)
-            if path != self.scratch and _is_left(path):
+            if path == self.scratch:
+                continue
+            _unmark_dead(path)
+            if _is_left(path):
                 try:
                     with _Lock(path + ".lock", wait=False):
                         if _is_left(path):
@@ -203,11 +206,15 @@ def _is_file(descriptor, path):
         return False
 
 
-def _is_left(scratch):
-    """Whether copies, or their lock, have no user any more. Marks of dead users are removed: other hosts of a shared disk can't tell."""
+def _unmark_dead(scratch):
+    """Remove the marks of users that are known to be dead: other hosts of a shared disk can't tell."""
     for user in _users(scratch):
         if processes.alive(get_json(user) or {"host": ""}) is False:
             _quietly(os.unlink, user)
+
+
+def _is_left(scratch):
+    """Whether copies, or their lock, have no user any more."""
     if os.path.isdir(os.path.join(scratch, ".users")):
         return not _users(scratch)
     return not _names(scratch) and os.path.exists(scratch + ".lock")
