@@ -39,7 +39,7 @@ def installed(site: Path) -> list[str]:
 def goes_through(site: Site, compute: str, nodes: int) -> None:
     """The program submits, waits, and registers a model; the metrics are those that the script prints without any run."""
     alone = start([sys.executable, "src/train.py", "--learning-rate", "0.4"], cwd=site.source, timeout=60)
-    done = start([sys.executable, "submit_v1.py", "--compute", compute, "--nodes", str(nodes)], cwd=site.source, timeout=100)
+    done = start([sys.executable, "submit_v1.py", "--compute", compute, "--nodes", str(nodes)], cwd=site.source, timeout=200)
     assert (alone.code, done.code) == (0, 0), (alone, done)
 
     (row,) = site.runs()
