@@ -15,10 +15,17 @@ from hpcest.model.plan import Activation
 from hpcest.model.spec import EnvironmentSpec, RunSpec
 
 _PROGRAM = """\
-import json, os, sys
-name = "started-%s.json" % os.environ["RANK"]
-with open(os.path.join(os.environ["HPCEST_LOG_DIR"], name), "x") as file:
+import glob, json, os, sys, time
+folder = os.environ["HPCEST_LOG_DIR"]
+beside = os.path.join(folder, ".started-%d" % os.getpid())
+with open(beside, "x") as file:
     json.dump({"argv": sys.argv[1:], "environ": dict(os.environ)}, file)
+os.link(beside, os.path.join(folder, "started-%s.json" % os.environ["RANK"]))
+os.unlink(beside)
+# Who serves the others is ended with them, and may not have come so far yet.
+end = time.monotonic() + 20
+while len(glob.glob(os.path.join(glob.escape(folder), "started-*.json"))) < int(os.environ.get("WORLD_SIZE", 1)) and time.monotonic() < end:
+    time.sleep(0.05)
 """
 
 
